@@ -1,0 +1,670 @@
+//! Builders from records, events and pieces to the Arrow columns of their tables.
+//!
+//! A builder is pushed to in the order of arrival; [`finish`](RecordColumns::finish) yields one batch with the table's
+//! schema, rows in the table's order, and leaves the builder empty.
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use arrow::array::{
+    Array, ArrayBuilder, ArrayRef, AsArray, BinaryBuilder, Date32Builder, Int32Builder, Int64Builder, ListArray,
+    ListBuilder, RecordBatch, StringBuilder, StructBuilder, TimestampMicrosecondBuilder,
+};
+use arrow::compute::{SortColumn, cast, lexsort_to_indices, take_record_batch};
+use arrow::datatypes::{DataType, Field, Int32Type, Int64Type};
+use arrow::error::ArrowError;
+
+use crate::event::{Event, Text};
+use crate::frame::{Clock, Code, FRAME_BYTES_MAX, FRAME_PIECES_MAX, Frame, FramePiece, Piece};
+use crate::record::{DecodeError, Message, Origin};
+use crate::table::{Table, element, header_fields};
+use crate::time::{Micros, date_of};
+
+/// What is the same for every row of one message: its place, its source and its times.
+#[derive(Debug, Clone, Copy)]
+pub struct RowContext<'a> {
+    /// Where the message stood.
+    pub origin: Origin<'a>,
+    /// Name of the source that the topic is mapped to.
+    pub source: &'a str,
+    /// Kafka's time of the message.
+    pub broker_at: Option<Micros>,
+    /// When Custody took the message from Kafka. Its UTC day is the partition of the row.
+    pub ingested_at: Micros,
+}
+
+fn timestamps() -> TimestampMicrosecondBuilder {
+    TimestampMicrosecondBuilder::new().with_timezone("UTC")
+}
+
+fn texts() -> ListBuilder<StringBuilder> {
+    ListBuilder::new(StringBuilder::new()).with_field(element(DataType::Utf8))
+}
+
+fn numbers() -> ListBuilder<Int64Builder> {
+    ListBuilder::new(Int64Builder::new()).with_field(element(DataType::Int64))
+}
+
+fn push_texts(list: &mut ListBuilder<StringBuilder>, values: &[Text<'_>]) {
+    for value in values {
+        list.values().append_value(value);
+    }
+    list.append(!values.is_empty());
+}
+
+/// Puts the columns together and the rows into the table's order.
+fn batch(table: Table, columns: Vec<ArrayRef>) -> Result<RecordBatch, ArrowError> {
+    let batch = RecordBatch::try_new(table.schema(), columns)?;
+    let keys = table
+        .sort_columns()
+        .iter()
+        .map(|name| Ok(SortColumn { values: batch.column(batch.schema().index_of(name)?).clone(), options: None }))
+        .collect::<Result<Vec<_>, ArrowError>>()?;
+    let order = lexsort_to_indices(&keys, None)?;
+    if order.values().windows(2).all(|pair| matches!(pair, [a, b] if a < b)) {
+        return Ok(batch);
+    }
+    take_record_batch(&batch, &order)
+}
+
+/// Builder of `records`.
+#[derive(Debug)]
+pub struct RecordColumns {
+    date: Date32Builder,
+    source: StringBuilder,
+    topic: StringBuilder,
+    partition: Int32Builder,
+    offset: Int64Builder,
+    broker_at: TimestampMicrosecondBuilder,
+    ingested_at: TimestampMicrosecondBuilder,
+    key: BinaryBuilder,
+    headers: ListBuilder<StructBuilder>,
+    value: BinaryBuilder,
+    error_kind: StringBuilder,
+    error: StringBuilder,
+}
+
+impl Default for RecordColumns {
+    fn default() -> Self {
+        Self {
+            date: Date32Builder::new(),
+            source: StringBuilder::new(),
+            topic: StringBuilder::new(),
+            partition: Int32Builder::new(),
+            offset: Int64Builder::new(),
+            broker_at: timestamps(),
+            ingested_at: timestamps(),
+            key: BinaryBuilder::new(),
+            headers: ListBuilder::new(StructBuilder::from_fields(header_fields(), 0))
+                .with_field(element(DataType::Struct(header_fields()))),
+            value: BinaryBuilder::new(),
+            error_kind: StringBuilder::new(),
+            error: StringBuilder::new(),
+        }
+    }
+}
+
+impl RecordColumns {
+    /// Number of rows so far.
+    pub fn len(&self) -> usize {
+        self.offset.len()
+    }
+
+    /// Whether there are no rows.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Appends a message, with the error of its decoding if there was one.
+    pub fn push(&mut self, row: &RowContext<'_>, message: &Message<'_>, error: Option<&DecodeError>) {
+        self.date.append_value(date_of(row.ingested_at));
+        self.source.append_value(row.source);
+        self.topic.append_value(row.origin.topic);
+        self.partition.append_value(row.origin.partition);
+        self.offset.append_value(row.origin.offset);
+        self.broker_at.append_option(row.broker_at);
+        self.ingested_at.append_value(row.ingested_at);
+        self.key.append_option(message.key);
+        for (name, value) in message.headers {
+            let header = self.headers.values();
+            // The builders were made from `header_fields`: a string and a binary column, in this order.
+            if let Some(names) = header.field_builder::<StringBuilder>(0) {
+                names.append_value(name);
+            }
+            if let Some(values) = header.field_builder::<BinaryBuilder>(1) {
+                values.append_option(*value);
+            }
+            header.append(true);
+        }
+        self.headers.append(!message.headers.is_empty());
+        self.value.append_option(message.value);
+        self.error_kind.append_option(error.map(|error| error.kind.as_str()));
+        self.error.append_option(error.map(|error| error.detail.as_str()));
+    }
+
+    /// The rows as a batch of `records`.
+    pub fn finish(&mut self) -> Result<RecordBatch, ArrowError> {
+        let columns: Vec<ArrayRef> = vec![
+            Arc::new(self.date.finish()),
+            Arc::new(self.source.finish()),
+            Arc::new(self.topic.finish()),
+            Arc::new(self.partition.finish()),
+            Arc::new(self.offset.finish()),
+            Arc::new(self.broker_at.finish()),
+            Arc::new(self.ingested_at.finish()),
+            Arc::new(self.key.finish()),
+            Arc::new(self.headers.finish()),
+            Arc::new(self.value.finish()),
+            Arc::new(self.error_kind.finish()),
+            Arc::new(self.error.finish()),
+        ];
+        batch(Table::Records, columns)
+    }
+}
+
+/// Builder of `events`.
+#[derive(Debug)]
+pub struct EventColumns {
+    date: Date32Builder,
+    occurred_at: TimestampMicrosecondBuilder,
+    broker_at: TimestampMicrosecondBuilder,
+    ingested_at: TimestampMicrosecondBuilder,
+    session_started_at: TimestampMicrosecondBuilder,
+    session_ended_at: TimestampMicrosecondBuilder,
+    expires_at: TimestampMicrosecondBuilder,
+    /// The text columns, in the order of [`EventColumns::TEXTS`].
+    texts: Vec<StringBuilder>,
+    actor_roles: ListBuilder<StringBuilder>,
+    participants: ListBuilder<StringBuilder>,
+    request_ids: ListBuilder<StringBuilder>,
+    requested_roles: ListBuilder<StringBuilder>,
+    partition: Int32Builder,
+    offset: Int64Builder,
+    index: Int32Builder,
+}
+
+impl Default for EventColumns {
+    fn default() -> Self {
+        Self {
+            date: Date32Builder::new(),
+            occurred_at: timestamps(),
+            broker_at: timestamps(),
+            ingested_at: timestamps(),
+            session_started_at: timestamps(),
+            session_ended_at: timestamps(),
+            expires_at: timestamps(),
+            texts: Self::TEXTS.iter().map(|_| StringBuilder::new()).collect(),
+            actor_roles: texts(),
+            participants: texts(),
+            request_ids: texts(),
+            requested_roles: texts(),
+            partition: Int32Builder::new(),
+            offset: Int64Builder::new(),
+            index: Int32Builder::new(),
+        }
+    }
+}
+
+impl EventColumns {
+    const TEXTS: [&'static str; 27] = [
+        "event_id",
+        "source",
+        "cluster",
+        "kind",
+        "source_type",
+        "source_code",
+        "actor",
+        "actor_kind",
+        "delegator",
+        "action",
+        "target",
+        "target_kind",
+        "login",
+        "outcome",
+        "session_id",
+        "protocol",
+        "reason",
+        "request_state",
+        "proposed_state",
+        "decision_id",
+        "policy_path",
+        "policy_revision",
+        "ticket",
+        "mfa_device",
+        "remote_addr",
+        "detail",
+        "topic",
+    ];
+
+    /// Number of rows so far.
+    pub fn len(&self) -> usize {
+        self.offset.len()
+    }
+
+    /// Whether there are no rows.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Appends an event; `index` counts the events of one message from 0.
+    pub fn push(&mut self, row: &RowContext<'_>, event: &Event<'_>, index: i32) {
+        fn some<'t>(text: &'t Option<Text<'_>>) -> Option<&'t str> {
+            text.as_deref()
+        }
+        let Origin { topic, partition, offset } = row.origin;
+        let event_id: Cow<'_, str> = if event.event_id.is_empty() {
+            format!("kafka/{topic}/{partition}/{offset}/{index}").into()
+        } else {
+            Cow::Borrowed(&*event.event_id)
+        };
+        let values: [Option<&str>; Self::TEXTS.len()] = [
+            Some(&event_id),
+            Some(row.source),
+            some(&event.cluster),
+            Some(event.kind.as_str()),
+            Some(&event.source_type),
+            some(&event.source_code),
+            some(&event.actor),
+            event.actor_kind.map(|kind| kind.as_str()),
+            some(&event.delegator),
+            some(&event.action),
+            some(&event.target),
+            event.target_kind,
+            some(&event.login),
+            event.outcome.map(|outcome| outcome.as_str()),
+            some(&event.session_id),
+            some(&event.protocol),
+            some(&event.reason),
+            some(&event.request_state),
+            some(&event.proposed_state),
+            some(&event.decision_id),
+            some(&event.policy_path),
+            some(&event.policy_revision),
+            some(&event.ticket),
+            some(&event.mfa_device),
+            some(&event.remote_addr),
+            Some(if event.detail.is_empty() { "{}" } else { &event.detail }),
+            Some(topic),
+        ];
+        for (column, value) in self.texts.iter_mut().zip(values) {
+            column.append_option(value);
+        }
+        self.date.append_value(date_of(row.ingested_at));
+        self.occurred_at.append_option(event.occurred_at);
+        self.broker_at.append_option(row.broker_at);
+        self.ingested_at.append_value(row.ingested_at);
+        self.session_started_at.append_option(event.session_started_at);
+        self.session_ended_at.append_option(event.session_ended_at);
+        self.expires_at.append_option(event.expires_at);
+        push_texts(&mut self.actor_roles, &event.actor_roles);
+        push_texts(&mut self.participants, &event.participants);
+        push_texts(&mut self.request_ids, &event.request_ids);
+        push_texts(&mut self.requested_roles, &event.requested_roles);
+        self.partition.append_value(partition);
+        self.offset.append_value(offset);
+        self.index.append_value(index);
+    }
+
+    /// The rows as a batch of `events`.
+    pub fn finish(&mut self) -> Result<RecordBatch, ArrowError> {
+        let mut columns: HashMap<&str, ArrayRef> = HashMap::new();
+        for (name, builder) in Self::TEXTS.into_iter().zip(&mut self.texts) {
+            columns.insert(name, Arc::new(builder.finish()));
+        }
+        let others: [(&str, &mut dyn ArrayBuilder); 14] = [
+            ("date", &mut self.date),
+            ("occurred_at", &mut self.occurred_at),
+            ("broker_at", &mut self.broker_at),
+            ("ingested_at", &mut self.ingested_at),
+            ("session_started_at", &mut self.session_started_at),
+            ("session_ended_at", &mut self.session_ended_at),
+            ("expires_at", &mut self.expires_at),
+            ("actor_roles", &mut self.actor_roles),
+            ("participants", &mut self.participants),
+            ("request_ids", &mut self.request_ids),
+            ("requested_roles", &mut self.requested_roles),
+            ("partition", &mut self.partition),
+            ("offset", &mut self.offset),
+            ("index", &mut self.index),
+        ];
+        for (name, builder) in others {
+            columns.insert(name, builder.finish());
+        }
+        let ordered = Table::Events
+            .schema()
+            .fields()
+            .iter()
+            .map(|field: &Arc<Field>| {
+                columns
+                    .remove(field.name().as_str())
+                    .ok_or_else(|| ArrowError::SchemaError(format!("events.{} has no builder", field.name())))
+            })
+            .collect::<Result<Vec<_>, _>>()?;
+        batch(Table::Events, ordered)
+    }
+}
+
+/// A frame that pieces are still being added to.
+#[derive(Debug)]
+struct OpenFrame {
+    cluster: Option<String>,
+    source: String,
+    clock: Clock,
+    ingested_at: Micros,
+    first_offset: i64,
+    last_offset: i64,
+    codes: String,
+    seqs: Vec<i64>,
+    times_us: Vec<Option<i64>>,
+    ats: Vec<Option<i64>>,
+    positions: Vec<Option<i64>>,
+    lens: Vec<i32>,
+    output_bytes: i64,
+    data: Vec<u8>,
+}
+
+/// Builder of `frames`: packs the pieces of each session of each partition into runs.
+///
+/// Frames are closed when they are full and all of them when the batch is finished, so a session that is still running
+/// can be watched up to the last flush.
+#[derive(Debug)]
+pub struct FrameColumns {
+    open: HashMap<(String, String, i32), OpenFrame>,
+    date: Date32Builder,
+    source: StringBuilder,
+    cluster: StringBuilder,
+    session_id: StringBuilder,
+    first_seq: Int64Builder,
+    last_seq: Int64Builder,
+    first_at: TimestampMicrosecondBuilder,
+    last_at: TimestampMicrosecondBuilder,
+    ingested_at: TimestampMicrosecondBuilder,
+    clock: StringBuilder,
+    codes: StringBuilder,
+    seqs: ListBuilder<Int64Builder>,
+    times_us: ListBuilder<Int64Builder>,
+    ats: ListBuilder<Int64Builder>,
+    positions: ListBuilder<Int64Builder>,
+    lens: ListBuilder<Int32Builder>,
+    output_bytes: Int64Builder,
+    data: BinaryBuilder,
+    topic: StringBuilder,
+    partition: Int32Builder,
+    first_offset: Int64Builder,
+    last_offset: Int64Builder,
+}
+
+impl Default for FrameColumns {
+    fn default() -> Self {
+        Self {
+            open: HashMap::new(),
+            date: Date32Builder::new(),
+            source: StringBuilder::new(),
+            cluster: StringBuilder::new(),
+            session_id: StringBuilder::new(),
+            first_seq: Int64Builder::new(),
+            last_seq: Int64Builder::new(),
+            first_at: timestamps(),
+            last_at: timestamps(),
+            ingested_at: timestamps(),
+            clock: StringBuilder::new(),
+            codes: StringBuilder::new(),
+            seqs: numbers(),
+            times_us: numbers(),
+            ats: numbers(),
+            positions: numbers(),
+            lens: ListBuilder::new(Int32Builder::new()).with_field(element(DataType::Int32)),
+            output_bytes: Int64Builder::new(),
+            data: BinaryBuilder::new(),
+            topic: StringBuilder::new(),
+            partition: Int32Builder::new(),
+            first_offset: Int64Builder::new(),
+            last_offset: Int64Builder::new(),
+        }
+    }
+}
+
+impl FrameColumns {
+    /// Number of frames so far, open ones included.
+    pub fn len(&self) -> usize {
+        self.open.len() + self.first_offset.len()
+    }
+
+    /// Whether there are no frames.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Adds a piece to the frame of its session, closing that frame first when it is full or when the piece does not
+    /// follow it (its position goes back, or its times are of another sort).
+    pub fn push(&mut self, row: &RowContext<'_>, piece: &Piece<'_>) {
+        let key = (piece.session_id.to_string(), row.origin.topic.to_owned(), row.origin.partition);
+        let fits = self.open.get(&key).is_none_or(|frame| {
+            frame.data.len() + piece.data.len() <= FRAME_BYTES_MAX
+                && frame.seqs.len() < FRAME_PIECES_MAX
+                && frame.seqs.last().is_none_or(|last| *last < piece.seq)
+                && frame.clock == piece.clock
+                && frame.cluster.as_deref() == piece.cluster.as_deref()
+        });
+        if !fits && let Some((key, frame)) = self.open.remove_entry(&key) {
+            self.close(&key, frame);
+        }
+        let frame = self.open.entry(key).or_insert_with(|| OpenFrame {
+            cluster: piece.cluster.as_deref().map(str::to_owned),
+            source: row.source.to_owned(),
+            clock: piece.clock,
+            ingested_at: row.ingested_at,
+            first_offset: row.origin.offset,
+            last_offset: row.origin.offset,
+            codes: String::new(),
+            seqs: Vec::new(),
+            times_us: Vec::new(),
+            ats: Vec::new(),
+            positions: Vec::new(),
+            lens: Vec::new(),
+            output_bytes: 0,
+            data: Vec::new(),
+        });
+        frame.last_offset = row.origin.offset;
+        frame.codes.push(piece.code.as_char());
+        frame.seqs.push(piece.seq);
+        frame.times_us.push(piece.time_us);
+        frame.ats.push(piece.at);
+        frame.positions.push(piece.position);
+        // A piece is part of one Kafka message, which is far below 2 GiB.
+        frame.lens.push(i32::try_from(piece.data.len()).unwrap_or(i32::MAX));
+        if piece.code == Code::Output {
+            frame.output_bytes += piece.data.len() as i64;
+        }
+        frame.data.extend_from_slice(&piece.data);
+    }
+
+    fn close(&mut self, (session_id, topic, partition): &(String, String, i32), frame: OpenFrame) {
+        self.date.append_value(date_of(frame.ingested_at));
+        self.source.append_value(frame.source);
+        self.cluster.append_option(frame.cluster);
+        self.session_id.append_value(session_id);
+        // A frame is opened with its first piece: the lists are never empty.
+        self.first_seq.append_value(frame.seqs.first().copied().unwrap_or_default());
+        self.last_seq.append_value(frame.seqs.last().copied().unwrap_or_default());
+        self.first_at.append_option(frame.ats.iter().flatten().min().copied());
+        self.last_at.append_option(frame.ats.iter().flatten().max().copied());
+        self.ingested_at.append_value(frame.ingested_at);
+        self.clock.append_value(frame.clock.as_str());
+        self.codes.append_value(frame.codes);
+        self.seqs.append_value(frame.seqs.into_iter().map(Some));
+        self.times_us.append_value(frame.times_us);
+        self.ats.append_value(frame.ats);
+        self.positions.append_value(frame.positions);
+        self.lens.append_value(frame.lens.into_iter().map(Some));
+        self.output_bytes.append_value(frame.output_bytes);
+        self.data.append_value(frame.data);
+        self.topic.append_value(topic);
+        self.partition.append_value(*partition);
+        self.first_offset.append_value(frame.first_offset);
+        self.last_offset.append_value(frame.last_offset);
+    }
+
+    /// Closes every frame and yields them as a batch of `frames`.
+    pub fn finish(&mut self) -> Result<RecordBatch, ArrowError> {
+        for (key, frame) in std::mem::take(&mut self.open) {
+            self.close(&key, frame);
+        }
+        let columns: Vec<ArrayRef> = vec![
+            Arc::new(self.date.finish()),
+            Arc::new(self.source.finish()),
+            Arc::new(self.cluster.finish()),
+            Arc::new(self.session_id.finish()),
+            Arc::new(self.first_seq.finish()),
+            Arc::new(self.last_seq.finish()),
+            Arc::new(self.first_at.finish()),
+            Arc::new(self.last_at.finish()),
+            Arc::new(self.ingested_at.finish()),
+            Arc::new(self.clock.finish()),
+            Arc::new(self.codes.finish()),
+            Arc::new(self.seqs.finish()),
+            Arc::new(self.times_us.finish()),
+            Arc::new(self.ats.finish()),
+            Arc::new(self.positions.finish()),
+            Arc::new(self.lens.finish()),
+            Arc::new(self.output_bytes.finish()),
+            Arc::new(self.data.finish()),
+            Arc::new(self.topic.finish()),
+            Arc::new(self.partition.finish()),
+            Arc::new(self.first_offset.finish()),
+            Arc::new(self.last_offset.finish()),
+        ];
+        batch(Table::Frames, columns)
+    }
+}
+
+/// Reads rows of `frames` back. Columns are found by name; a batch that lacks one, or has it in another type, is an
+/// error, a row whose lists disagree in length yields as many pieces as the shortest has.
+pub fn read_frames(batch: &RecordBatch) -> Result<Vec<Frame>, ArrowError> {
+    let text = |name: &str| column(batch, name).map(|array| array.as_string::<i32>().clone());
+    let int64 = |name: &str| column(batch, name).map(|array| array.as_primitive::<Int64Type>().clone());
+    let lists = |name: &str| column(batch, name).map(|array| array.as_list::<i32>().clone());
+    let (session_id, cluster, clock, codes, topic) =
+        (text("session_id")?, text("cluster")?, text("clock")?, text("codes")?, text("topic")?);
+    let partition = column(batch, "partition")?.as_primitive::<Int32Type>().clone();
+    let (first_offset, last_offset) = (int64("first_offset")?, int64("last_offset")?);
+    let (seqs, times_us, ats, positions, lens) =
+        (lists("seqs")?, lists("times_us")?, lists("ats")?, lists("positions")?, lists("lens")?);
+    let data = column(batch, "data")?.as_binary::<i32>().clone();
+    (0..batch.num_rows())
+        .map(|row| {
+            let clock = Clock::from_name(clock.value(row)).ok_or_else(|| {
+                ArrowError::CastError(format!("frames.clock: no clock is named {:?}", clock.value(row)))
+            })?;
+            let numbers = |list: &ListArray| list.value(row).as_primitive::<Int64Type>().iter().collect::<Vec<_>>();
+            let lens = lens.value(row).as_primitive::<Int32Type>().iter().collect::<Vec<_>>();
+            let (seqs, times_us) = (numbers(&seqs), numbers(&times_us));
+            let (ats, positions) = (numbers(&ats), numbers(&positions));
+            let pieces = codes
+                .value(row)
+                .chars()
+                .zip(seqs.into_iter().zip(times_us))
+                .zip(ats.into_iter().zip(positions).zip(lens))
+                .map(|((code, (seq, time_us)), ((at, position), len))| {
+                    let code = Code::from_char(code)
+                        .ok_or_else(|| ArrowError::CastError(format!("frames.codes: no code is written {code:?}")))?;
+                    let seq = seq.unwrap_or_default();
+                    let len = usize::try_from(len.unwrap_or_default()).unwrap_or_default();
+                    Ok(FramePiece { code, seq, time_us, at, position, len })
+                })
+                .collect::<Result<_, ArrowError>>()?;
+            Ok(Frame {
+                session_id: session_id.value(row).to_owned(),
+                cluster: cluster.is_valid(row).then(|| cluster.value(row).to_owned()),
+                topic: topic.value(row).to_owned(),
+                partition: partition.value(row),
+                first_offset: first_offset.value(row),
+                last_offset: last_offset.value(row),
+                clock,
+                pieces,
+                data: data.value(row).to_vec(),
+            })
+        })
+        .collect()
+}
+
+/// A column in the type that its table gives it, whatever view or dictionary type a query engine chose for it.
+fn column(batch: &RecordBatch, name: &str) -> Result<ArrayRef, ArrowError> {
+    let schema = Table::Frames.schema();
+    let wanted = schema.field_with_name(name)?.data_type();
+    let have = batch
+        .column_by_name(name)
+        .ok_or_else(|| ArrowError::SchemaError(format!("frames.{name} is not in the batch")))?;
+    if have.data_type() == wanted { Ok(have.clone()) } else { cast(have, wanted) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(offset: i64) -> RowContext<'static> {
+        let origin = Origin { topic: "casts", partition: 3, offset };
+        RowContext { origin, source: "asciicast", broker_at: Some(7), ingested_at: 11 }
+    }
+
+    fn piece(session: &'static str, seq: i64, data: &'static [u8]) -> Piece<'static> {
+        Piece {
+            session_id: session.into(),
+            cluster: None,
+            clock: Clock::AsciicastLine,
+            code: Code::Output,
+            seq,
+            time_us: Some(seq * 10),
+            at: None,
+            position: None,
+            data: data.into(),
+        }
+    }
+
+    #[test]
+    fn pieces_are_packed_by_session_and_read_back() {
+        let mut columns = FrameColumns::default();
+        for (offset, (session, data)) in
+            [("b", &b"1"[..]), ("a", b"\xff\xfe"), ("b", b""), ("b", b"23")].into_iter().enumerate()
+        {
+            let offset = offset as i64;
+            columns.push(&row(offset), &piece(session, offset, data));
+        }
+        let batch = columns.finish().unwrap();
+        let frames = read_frames(&batch).unwrap();
+        let seen: Vec<_> = frames
+            .iter()
+            .map(|frame| (frame.session_id.as_str(), frame.first_offset, frame.last_offset, frame.data.as_slice()))
+            .collect();
+        assert_eq!(seen, [("a", 1, 1, &b"\xff\xfe"[..]), ("b", 0, 3, b"123")]);
+        let datas: Vec<_> = frames[1].iter().map(|(piece, data)| (piece.seq, data)).collect();
+        assert_eq!(datas, [(0, &b"1"[..]), (2, b""), (3, b"23")]);
+        assert!(columns.is_empty());
+    }
+
+    #[test]
+    fn a_frame_is_closed_when_it_is_full_or_the_stream_steps_back() {
+        let mut columns = FrameColumns::default();
+        let big: &'static [u8] = Box::leak(vec![b'x'; FRAME_BYTES_MAX].into_boxed_slice());
+        for (offset, seq, data) in [(0, 0, &b"1"[..]), (1, 1, big), (2, 2, b"2"), (3, 0, b"1")] {
+            columns.push(&row(offset), &piece("a", seq, data));
+        }
+        let frames = read_frames(&columns.finish().unwrap()).unwrap();
+        let seqs: Vec<Vec<i64>> = frames.iter().map(|f| f.pieces.iter().map(|p| p.seq).collect()).collect();
+        assert_eq!(seqs, [vec![0], vec![0], vec![1], vec![2]]);
+    }
+
+    #[test]
+    fn rows_stand_in_the_order_of_their_table() {
+        let mut columns = EventColumns::default();
+        for (offset, occurred_at) in [(0, Some(5)), (1, None), (2, Some(3))] {
+            let event = Event { occurred_at, ..Event::default() };
+            columns.push(&row(offset), &event, 0);
+        }
+        let batch = columns.finish().unwrap();
+        let ids = batch.column_by_name("event_id").unwrap().as_string::<i32>().clone();
+        let ids: Vec<_> = ids.iter().flatten().collect();
+        assert_eq!(ids, ["kafka/casts/3/1/0", "kafka/casts/3/2/0", "kafka/casts/3/0/0"]);
+    }
+}

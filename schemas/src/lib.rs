@@ -1,0 +1,19 @@
+//! The shared vocabulary of Custody: what a record, an event and a frame are, and the columns that they become.
+//!
+//! Everything here is a pure type or a pure function: no I/O, no clock, no Kafka, no Delta.
+//!
+//! - [`record`]: one Kafka message exactly as received, and why it could not be decoded.
+//! - [`event`]: one normalised audit fact.
+//! - [`frame`]: timed pieces of a recorded terminal session.
+//! - [`table`]: the tables of the ledger and their Arrow columns.
+//! - [`columns`]: builders from those types to Arrow record batches.
+//!
+//! The topic contracts (what a gateway has to write to Kafka) are documents in `schemas/topics/`, with examples that
+//! the decoders are tested on.
+
+pub mod columns;
+pub mod event;
+pub mod frame;
+pub mod record;
+pub mod table;
+pub mod time;

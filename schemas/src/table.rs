@@ -1,0 +1,224 @@
+//! The tables of the ledger: names, Arrow columns, order of rows, and the columns that deserve statistics.
+//!
+//! All three are partitioned by `date`, the UTC day on which Custody ingested the row. Not by the day of the event: that
+//! is the source's word, and one hostile message with a time of its own would open a file for each day it names. Files
+//! hold what arrived together, so the minimum and maximum of `occurred_at` prune as well as a partition would.
+
+use std::sync::{Arc, LazyLock};
+
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
+
+/// A table of the ledger that ingest writes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Table {
+    /// One row per Kafka message, exactly as received.
+    Records,
+    /// One row per normalised audit fact.
+    Events,
+    /// One row per run of pieces of a recorded session.
+    Frames,
+}
+
+impl Table {
+    /// Every table, in the order in which a batch is committed: the evidence first.
+    pub const ALL: [Self; 3] = [Self::Records, Self::Events, Self::Frames];
+
+    /// Name of the table, and of its folder in the ledger.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Records => "records",
+            Self::Events => "events",
+            Self::Frames => "frames",
+        }
+    }
+
+    /// What the table holds, in one line (kept in the table's own metadata).
+    pub fn comment(self) -> &'static str {
+        match self {
+            Self::Records => "One Kafka message exactly as received, decodable or not",
+            Self::Events => "One normalised audit fact, derived from a record",
+            Self::Frames => "A run of timed pieces of one recorded session, derived from records",
+        }
+    }
+
+    /// Columns of the table.
+    pub fn schema(self) -> SchemaRef {
+        static RECORDS: LazyLock<SchemaRef> = LazyLock::new(records);
+        static EVENTS: LazyLock<SchemaRef> = LazyLock::new(events);
+        static FRAMES: LazyLock<SchemaRef> = LazyLock::new(frames);
+        match self {
+            Self::Records => RECORDS.clone(),
+            Self::Events => EVENTS.clone(),
+            Self::Frames => FRAMES.clone(),
+        }
+    }
+
+    /// Rows of a file stand in the order of these columns.
+    pub fn sort_columns(self) -> &'static [&'static str] {
+        match self {
+            Self::Records => &["topic", "partition", "offset"],
+            Self::Events => &["occurred_at", "topic", "partition", "offset", "index"],
+            Self::Frames => &["session_id", "first_seq"],
+        }
+    }
+
+    /// Columns whose minimum and maximum are kept for each file: those that questions are narrowed by.
+    pub fn statistics_columns(self) -> &'static [&'static str] {
+        match self {
+            Self::Records => &["topic", "partition", "offset", "broker_at", "ingested_at", "error_kind"],
+            Self::Events => {
+                &["occurred_at", "kind", "actor", "session_id", "topic", "partition", "offset", "ingested_at"]
+            }
+            Self::Frames => &["session_id", "first_at", "last_at", "topic", "partition", "first_offset", "last_offset"],
+        }
+    }
+
+    /// Columns of arbitrary bytes or long text: neither statistics nor a dictionary pay there.
+    pub fn payload_columns(self) -> &'static [&'static str] {
+        match self {
+            Self::Records => &["key", "value"],
+            Self::Events => &["detail"],
+            Self::Frames => &["data"],
+        }
+    }
+}
+
+/// The partition column of every table.
+pub const PARTITION_COLUMN: &str = "date";
+
+/// A point in time: microseconds, UTC.
+pub(crate) fn timestamp() -> DataType {
+    DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()))
+}
+
+/// The element of a list; the name is the one that Parquet and Delta prescribe.
+pub(crate) fn element(of: DataType) -> Arc<Field> {
+    Arc::new(Field::new("element", of, true))
+}
+
+fn list(of: DataType) -> DataType {
+    DataType::List(element(of))
+}
+
+/// Fields of one Kafka header.
+pub(crate) fn header_fields() -> arrow::datatypes::Fields {
+    vec![Field::new("name", DataType::Utf8, false), Field::new("value", DataType::Binary, true)].into()
+}
+
+fn required(name: &str, of: DataType) -> Field {
+    Field::new(name, of, false)
+}
+
+fn optional(name: &str, of: DataType) -> Field {
+    Field::new(name, of, true)
+}
+
+fn records() -> SchemaRef {
+    use DataType::{Binary, Date32, Int32, Int64, Struct, Utf8};
+    Arc::new(Schema::new(vec![
+        required("date", Date32),
+        required("source", Utf8),
+        required("topic", Utf8),
+        required("partition", Int32),
+        required("offset", Int64),
+        optional("broker_at", timestamp()),
+        required("ingested_at", timestamp()),
+        optional("key", Binary),
+        optional("headers", list(Struct(header_fields()))),
+        optional("value", Binary),
+        optional("error_kind", Utf8),
+        optional("error", Utf8),
+    ]))
+}
+
+fn events() -> SchemaRef {
+    use DataType::{Date32, Int32, Int64, Utf8};
+    Arc::new(Schema::new(vec![
+        required("date", Date32),
+        required("event_id", Utf8),
+        required("source", Utf8),
+        optional("cluster", Utf8),
+        optional("occurred_at", timestamp()),
+        optional("broker_at", timestamp()),
+        required("ingested_at", timestamp()),
+        required("kind", Utf8),
+        required("source_type", Utf8),
+        optional("source_code", Utf8),
+        optional("actor", Utf8),
+        optional("actor_kind", Utf8),
+        optional("actor_roles", list(Utf8)),
+        optional("delegator", Utf8),
+        optional("action", Utf8),
+        optional("target", Utf8),
+        optional("target_kind", Utf8),
+        optional("login", Utf8),
+        optional("outcome", Utf8),
+        optional("session_id", Utf8),
+        optional("protocol", Utf8),
+        optional("session_started_at", timestamp()),
+        optional("session_ended_at", timestamp()),
+        optional("participants", list(Utf8)),
+        optional("request_ids", list(Utf8)),
+        optional("reason", Utf8),
+        optional("request_state", Utf8),
+        optional("proposed_state", Utf8),
+        optional("requested_roles", list(Utf8)),
+        optional("expires_at", timestamp()),
+        optional("decision_id", Utf8),
+        optional("policy_path", Utf8),
+        optional("policy_revision", Utf8),
+        optional("ticket", Utf8),
+        optional("mfa_device", Utf8),
+        optional("remote_addr", Utf8),
+        required("detail", Utf8),
+        required("topic", Utf8),
+        required("partition", Int32),
+        required("offset", Int64),
+        required("index", Int32),
+    ]))
+}
+
+fn frames() -> SchemaRef {
+    use DataType::{Binary, Date32, Int32, Int64, Utf8};
+    Arc::new(Schema::new(vec![
+        required("date", Date32),
+        required("source", Utf8),
+        optional("cluster", Utf8),
+        required("session_id", Utf8),
+        required("first_seq", Int64),
+        required("last_seq", Int64),
+        optional("first_at", timestamp()),
+        optional("last_at", timestamp()),
+        required("ingested_at", timestamp()),
+        required("clock", Utf8),
+        required("codes", Utf8),
+        required("seqs", list(Int64)),
+        required("times_us", list(Int64)),
+        required("ats", list(Int64)),
+        required("positions", list(Int64)),
+        required("lens", list(Int32)),
+        required("output_bytes", Int64),
+        required("data", Binary),
+        required("topic", Utf8),
+        required("partition", Int32),
+        required("first_offset", Int64),
+        required("last_offset", Int64),
+    ]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_named_column_exists() {
+        for table in Table::ALL {
+            let schema = table.schema();
+            let named = [table.sort_columns(), table.statistics_columns(), table.payload_columns()].concat();
+            for name in named {
+                assert!(schema.field_with_name(name).is_ok(), "{}.{name}", table.name());
+            }
+            assert_eq!(schema.field(0).name(), PARTITION_COLUMN);
+        }
+    }
+}
