@@ -1,0 +1,438 @@
+//! Appending: rows and next offsets in one commit.
+
+use std::collections::HashMap;
+use std::fmt;
+
+use arrow::record_batch::RecordBatch;
+use custody_schemas::table::{PARTITION_COLUMN, Table};
+use deltalake::kernel::transaction::{CommitBuilder, CommitProperties};
+use deltalake::kernel::{Action, Transaction};
+use deltalake::parquet::basic::{Compression, Encoding, ZstdLevel};
+use deltalake::parquet::file::metadata::SortingColumn;
+use deltalake::parquet::file::properties::{EnabledStatistics, WriterProperties};
+use deltalake::parquet::schema::types::ColumnPath;
+use deltalake::protocol::{DeltaOperation, OutputMode};
+use deltalake::writer::{DeltaWriter, RecordBatchWriter};
+use deltalake::{DeltaTable, DeltaTableError};
+
+/// One partition of one topic of one Kafka cluster: what a cursor is kept for.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Stream {
+    /// Name that the configuration gives the Kafka cluster.
+    pub cluster: String,
+    /// Topic.
+    pub topic: String,
+    /// Partition.
+    pub partition: i32,
+}
+
+impl Stream {
+    /// The id of the Delta transactions that move this stream's cursor.
+    pub fn app_id(&self) -> String {
+        format!("custody/{}/{}/{}", self.cluster, self.topic, self.partition)
+    }
+}
+
+impl fmt::Display for Stream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.topic, self.partition)
+    }
+}
+
+/// The cursor of a stream is moved by a commit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Advance {
+    /// Whose cursor.
+    pub stream: Stream,
+    /// Where the table must be, or the commit is refused: the next offset to read, `None` when the table has never seen
+    /// the stream.
+    pub from: Option<i64>,
+    /// Where the table is afterwards: the next offset to read.
+    pub to: i64,
+}
+
+/// What an append did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Appended {
+    /// Version of the table that has the rows.
+    pub version: u64,
+    /// Bytes of the Parquet files.
+    pub file_bytes: u64,
+}
+
+/// Why an append did not happen.
+#[derive(Debug, thiserror::Error)]
+pub enum AppendError {
+    /// Another process has moved the stream: these rows are not ours to write. Drop them, and go on from the table's
+    /// cursor if the partition is still ours.
+    #[error("table {table}: the cursor of {stream} is at {found:?} where this batch begins at {expected:?}")]
+    Fenced {
+        /// The table.
+        table: &'static str,
+        /// The stream.
+        stream: Stream,
+        /// Where the batch begins.
+        expected: Option<i64>,
+        /// Where the table is.
+        found: Option<i64>,
+    },
+    /// The store failed; nothing was committed, as far as it can be known. The same append may be tried again: it
+    /// finds out first whether it had landed after all.
+    #[error("table {table}: {cause}")]
+    Store {
+        /// The table.
+        table: &'static str,
+        /// What the store said.
+        cause: Box<DeltaTableError>,
+    },
+}
+
+/// A checkpoint is written each time the version is a multiple of this, so that opening a table stays cheap.
+const VERSIONS_PER_CHECKPOINT: u64 = 100;
+
+/// Appends to one table.
+#[derive(Debug)]
+pub struct TableWriter {
+    table: Table,
+    delta: DeltaTable,
+    /// Cursors as the held snapshot has them. Emptied whenever the snapshot may hold commits of others.
+    cursors: HashMap<Stream, Option<i64>>,
+    /// The last append ended in an error: what the store holds is only known after reading it again.
+    stale: bool,
+    properties: WriterProperties,
+}
+
+impl TableWriter {
+    pub(crate) fn new(table: Table, delta: DeltaTable) -> Self {
+        Self { table, delta, cursors: HashMap::new(), stale: false, properties: writer_properties(table) }
+    }
+
+    /// The table that is appended to.
+    pub fn table(&self) -> Table {
+        self.table
+    }
+
+    /// Reads the newest version of the table.
+    ///
+    /// # Errors
+    ///
+    /// [`AppendError::Store`] when the store fails.
+    pub async fn refresh(&mut self) -> Result<(), AppendError> {
+        self.cursors.clear();
+        self.stale = true;
+        self.delta.update_incremental(None).await.map_err(|source| self.store_error(source))?;
+        self.stale = false;
+        Ok(())
+    }
+
+    /// The next offset to read of a stream, in the snapshot that is held; `None` when the table has never seen it.
+    ///
+    /// # Errors
+    ///
+    /// [`AppendError::Store`] when the log cannot be read.
+    pub async fn cursor(&mut self, stream: &Stream) -> Result<Option<i64>, AppendError> {
+        if let Some(cursor) = self.cursors.get(stream) {
+            return Ok(*cursor);
+        }
+        let snapshot = self.delta.snapshot().map_err(|source| self.store_error(source))?;
+        let cursor = snapshot
+            .transaction_version(self.delta.log_store().as_ref(), stream.app_id())
+            .await
+            .map_err(|source| self.store_error(source))?;
+        self.cursors.insert(stream.clone(), cursor);
+        Ok(cursor)
+    }
+
+    /// Commits rows and the cursors that they move, both or neither.
+    ///
+    /// A batch without rows moves the cursors alone. After [`AppendError::Store`] the same append may be tried again.
+    ///
+    /// # Errors
+    ///
+    /// [`AppendError::Fenced`] when the table is not where the batch begins, [`AppendError::Store`] when the store
+    /// failed and the rows are not in.
+    pub async fn append(&mut self, rows: &RecordBatch, advances: &[Advance]) -> Result<Appended, AppendError> {
+        if self.stale {
+            self.refresh().await?;
+        }
+        if let Some(landed) = self.landed(advances).await? {
+            return Ok(landed);
+        }
+        match self.commit(rows, advances).await {
+            Ok(appended) => Ok(appended),
+            Err(source) => {
+                // The error may have come after the commit, so it proves nothing. The table's own cursor does.
+                tracing::debug!(table = self.table.name(), %source, "a commit returned an error, reading the table again");
+                self.refresh().await?;
+                match self.landed(advances).await? {
+                    Some(landed) => Ok(landed),
+                    None => {
+                        self.stale = true;
+                        Err(self.store_error(source))
+                    }
+                }
+            }
+        }
+    }
+
+    /// Compares the held snapshot's cursors with those that the batch begins at: `None` when they are equal, so that
+    /// the batch may be committed on this very snapshot; the version when every cursor is already at the batch's end.
+    async fn landed(&mut self, advances: &[Advance]) -> Result<Option<Appended>, AppendError> {
+        let mut at_end = !advances.is_empty();
+        let mut fenced = None;
+        for Advance { stream, from, to } in advances {
+            let found = self.cursor(stream).await?;
+            at_end &= found == Some(*to);
+            if found != *from && fenced.is_none() {
+                fenced = Some((stream.clone(), *from, found));
+            }
+        }
+        match fenced {
+            None => Ok(None),
+            Some(_) if at_end => {
+                let version = self.delta.version().unwrap_or_default();
+                Ok(Some(Appended { version, file_bytes: 0 }))
+            }
+            Some((stream, expected, found)) => {
+                // What is held is not what others have made of the table.
+                self.stale = true;
+                Err(AppendError::Fenced { table: self.table.name(), stream, expected, found })
+            }
+        }
+    }
+
+    async fn commit(&mut self, rows: &RecordBatch, advances: &[Advance]) -> Result<Appended, DeltaTableError> {
+        let adds = if rows.num_rows() == 0 {
+            Vec::new()
+        } else {
+            let mut writer = RecordBatchWriter::for_table(&self.delta)?.with_writer_properties(self.properties.clone());
+            writer.write(rows.clone()).await?;
+            writer.flush().await?
+        };
+        let file_bytes = adds.iter().map(|add| u64::try_from(add.size).unwrap_or_default()).sum();
+        let transactions =
+            advances.iter().map(|advance| Transaction::new(advance.stream.app_id(), advance.to)).collect();
+        let properties = CommitProperties::default()
+            .with_create_checkpoint(false)
+            .with_cleanup_expired_logs(Some(false))
+            .with_metadata([("isBlindAppend".to_owned(), true.into())])
+            .with_application_transactions(transactions);
+        let operation = DeltaOperation::StreamingUpdate {
+            output_mode: OutputMode::Append,
+            query_id: "custody".to_owned(),
+            epoch_id: 0,
+        };
+        let before = self.delta.version().unwrap_or_default();
+        let finalized = CommitBuilder::from(properties)
+            .with_actions(adds.into_iter().map(Action::Add).collect())
+            .build(Some(self.delta.snapshot()?), self.delta.log_store(), operation)
+            .await?;
+        let version = finalized.version();
+        self.delta.state = Some(finalized.snapshot());
+        if version == before + 1 {
+            for Advance { stream, to, .. } in advances {
+                self.cursors.insert(stream.clone(), Some(*to));
+            }
+        } else {
+            // Commits of others lie between: the new snapshot may hold cursors that the old one had not.
+            self.cursors.clear();
+        }
+        if version.is_multiple_of(VERSIONS_PER_CHECKPOINT)
+            && let Err(error) = deltalake::checkpoints::create_checkpoint(&self.delta, None).await
+        {
+            tracing::warn!(table = self.table.name(), version, %error, "no checkpoint was written; opening gets slower");
+        }
+        Ok(Appended { version, file_bytes })
+    }
+
+    fn store_error(&self, cause: DeltaTableError) -> AppendError {
+        AppendError::Store { table: self.table.name(), cause: Box::new(cause) }
+    }
+}
+
+/// How the files of a table are written: ZSTD, pages small enough to skip to a session, no statistics and no dictionary
+/// for payloads, whose values hardly repeat and would only bloat the footers.
+fn writer_properties(table: Table) -> WriterProperties {
+    let column = |name: &str| ColumnPath::from(name);
+    let schema = table.schema();
+    let sorting = table
+        .sort_columns()
+        .iter()
+        // The partition column is in the path, not in the file: positions in the file are one less.
+        .filter_map(|name| i32::try_from(schema.index_of(name).ok()?.checked_sub(1)?).ok())
+        .map(|column_idx| SortingColumn { column_idx, descending: false, nulls_first: true })
+        .collect();
+    let (page_rows, group_rows) = match table {
+        Table::Records | Table::Events => (4096, 128 * 1024),
+        Table::Frames => (64, 16 * 1024),
+    };
+    debug_assert_eq!(schema.field(0).name(), PARTITION_COLUMN);
+    let level = ZstdLevel::try_new(3).unwrap_or_default();
+    let mut properties = WriterProperties::builder()
+        .set_compression(Compression::ZSTD(level))
+        .set_created_by(concat!("custody ", env!("CARGO_PKG_VERSION")).to_owned())
+        .set_data_page_row_count_limit(page_rows)
+        .set_max_row_group_row_count(Some(group_rows))
+        .set_sorting_columns(Some(sorting));
+    for name in table.payload_columns() {
+        properties = properties
+            .set_column_statistics_enabled(column(name), EnabledStatistics::None)
+            .set_column_dictionary_enabled(column(name), false)
+            .set_column_encoding(column(name), Encoding::DELTA_LENGTH_BYTE_ARRAY);
+    }
+    for name in ["offset", "first_offset", "last_offset", "first_seq", "last_seq", "ingested_at", "broker_at"] {
+        if schema.index_of(name).is_ok() {
+            properties = properties
+                .set_column_dictionary_enabled(column(name), false)
+                .set_column_encoding(column(name), Encoding::DELTA_BINARY_PACKED);
+        }
+    }
+    if table == Table::Events {
+        // Files are in the order of time; a session's events are found by its id.
+        properties = properties
+            .set_column_bloom_filter_enabled(column("session_id"), true)
+            .set_column_bloom_filter_max_ndv(column("session_id"), 10_000);
+    }
+    properties.build()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use custody_schemas::columns::{RecordColumns, RowContext};
+    use custody_schemas::record::{Message, Origin};
+
+    use super::*;
+    use crate::{Ledger, LedgerError, Location};
+
+    fn stream(partition: i32) -> Stream {
+        Stream { cluster: "kafka".to_owned(), topic: "audit".to_owned(), partition }
+    }
+
+    /// Records of one partition with the offsets `from..to`, and the move of the cursor that goes with them.
+    fn batch(partition: i32, from: Option<i64>, to: i64) -> (RecordBatch, [Advance; 1]) {
+        let mut columns = RecordColumns::default();
+        for offset in from.unwrap_or_default()..to {
+            let origin = Origin { topic: "audit", partition, offset };
+            let row = RowContext { origin, source: "teleport", broker_at: None, ingested_at: 0 };
+            let headers = [("trace", Some(&b"1"[..])), ("empty", None)];
+            let message = Message { origin, broker_at: None, key: Some(b"k"), headers: &headers, value: Some(b"{}") };
+            columns.push(&row, &message, None);
+        }
+        (columns.finish().unwrap(), [Advance { stream: stream(partition), from, to }])
+    }
+
+    async fn new_ledger(folder: &tempfile::TempDir) -> Ledger {
+        let location = Location::parse(folder.path().to_str().unwrap(), HashMap::new()).unwrap();
+        Ledger::create(location).await.unwrap()
+    }
+
+    async fn rows(ledger: &Ledger) -> usize {
+        let delta = ledger.open(Table::Records).await.unwrap();
+        let files = delta.snapshot().unwrap().log_data();
+        files.iter().map(|file| file.num_records().unwrap()).sum()
+    }
+
+    async fn append(
+        writer: &mut TableWriter,
+        partition: i32,
+        from: Option<i64>,
+        to: i64,
+    ) -> Result<Appended, AppendError> {
+        let (rows, advances) = batch(partition, from, to);
+        writer.append(&rows, &advances).await
+    }
+
+    #[tokio::test]
+    async fn rows_and_cursors_survive_together() {
+        let folder = tempfile::tempdir().unwrap();
+        let ledger = new_ledger(&folder).await;
+        let mut writer = ledger.writer(Table::Records).await.unwrap();
+        assert_eq!(writer.cursor(&stream(0)).await.unwrap(), None);
+        append(&mut writer, 0, None, 10).await.unwrap();
+        append(&mut writer, 0, Some(10), 12).await.unwrap();
+        append(&mut writer, 1, None, 3).await.unwrap();
+
+        let ledger = new_ledger(&folder).await;
+        let mut writer = ledger.writer(Table::Records).await.unwrap();
+        assert_eq!(writer.cursor(&stream(0)).await.unwrap(), Some(12));
+        assert_eq!(writer.cursor(&stream(1)).await.unwrap(), Some(3));
+        assert_eq!(rows(&ledger).await, 15);
+    }
+
+    #[tokio::test]
+    async fn cursors_move_without_rows() {
+        let folder = tempfile::tempdir().unwrap();
+        let ledger = new_ledger(&folder).await;
+        let mut writer = ledger.writer(Table::Records).await.unwrap();
+        let nothing = RecordBatch::new_empty(Table::Records.schema());
+        let advances = [Advance { stream: stream(0), from: None, to: 7 }];
+        assert_eq!(writer.append(&nothing, &advances).await.unwrap().file_bytes, 0);
+        assert_eq!(ledger.writer(Table::Records).await.unwrap().cursor(&stream(0)).await.unwrap(), Some(7));
+    }
+
+    #[tokio::test]
+    async fn of_two_writers_one_gets_each_offset_in() {
+        let folder = tempfile::tempdir().unwrap();
+        let ledger = new_ledger(&folder).await;
+        let mut zombie = ledger.writer(Table::Records).await.unwrap();
+        let mut successor = ledger.writer(Table::Records).await.unwrap();
+        assert_eq!(zombie.cursor(&stream(0)).await.unwrap(), None);
+        append(&mut successor, 0, None, 10).await.unwrap();
+
+        let refused = append(&mut zombie, 0, None, 4).await.unwrap_err();
+        assert!(matches!(refused, AppendError::Fenced { found: Some(10), expected: None, .. }), "{refused}");
+        // The same range is in already: that is success, whoever wrote it.
+        append(&mut zombie, 0, None, 10).await.unwrap();
+        append(&mut zombie, 0, Some(10), 11).await.unwrap();
+        assert_eq!(rows(&ledger).await, 11);
+    }
+
+    #[tokio::test]
+    async fn a_cursor_remembered_from_before_a_foreign_commit_is_not_believed() {
+        let folder = tempfile::tempdir().unwrap();
+        let ledger = new_ledger(&folder).await;
+        let mut first = ledger.writer(Table::Records).await.unwrap();
+        let mut second = ledger.writer(Table::Records).await.unwrap();
+        assert_eq!(first.cursor(&stream(1)).await.unwrap(), None);
+        append(&mut second, 1, None, 5).await.unwrap();
+        // This commit brings the snapshot of `first` past the commit of `second` ...
+        append(&mut first, 0, None, 1).await.unwrap();
+        // ... so Delta itself would see no conflict here.
+        let refused = append(&mut first, 1, None, 3).await.unwrap_err();
+        assert!(matches!(refused, AppendError::Fenced { found: Some(5), .. }), "{refused}");
+        assert_eq!(rows(&ledger).await, 6);
+    }
+
+    #[tokio::test]
+    async fn a_store_that_fails_leaves_nothing_behind_and_the_append_can_be_repeated() {
+        let folder = tempfile::tempdir().unwrap();
+        let ledger = new_ledger(&folder).await;
+        let mut writer = ledger.writer(Table::Records).await.unwrap();
+        append(&mut writer, 0, None, 2).await.unwrap();
+        // The table's folder is out of reach for the time of one append.
+        let (table, aside) = (folder.path().join("records"), folder.path().join("aside"));
+        std::fs::rename(&table, &aside).unwrap();
+        std::fs::write(&table, b"not a folder").unwrap();
+        let failed = append(&mut writer, 0, Some(2), 4).await.unwrap_err();
+        assert!(matches!(failed, AppendError::Store { .. }), "{failed}");
+        std::fs::remove_file(&table).unwrap();
+        std::fs::rename(&aside, &table).unwrap();
+        append(&mut writer, 0, Some(2), 4).await.unwrap();
+        assert_eq!(rows(&ledger).await, 4);
+    }
+
+    #[tokio::test]
+    async fn places_that_are_no_ledger_are_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let location = Location::parse(folder.path().to_str().unwrap(), HashMap::new()).unwrap();
+        let missing = Ledger::existing(location).await.unwrap_err();
+        assert!(matches!(missing, LedgerError::NotFound { table: "records", .. }), "{missing}");
+
+        let unsafe_store = HashMap::from([("aws_s3_allow_unsafe_rename".to_owned(), "true".to_owned())]);
+        let refused = Location::parse("s3://bucket/ledger", unsafe_store).unwrap_err();
+        assert!(matches!(refused, LedgerError::UnsafeStore { .. }), "{refused}");
+        assert_eq!(Location::parse("s3://bucket/a", HashMap::new()).unwrap().url().as_str(), "s3://bucket/a/");
+    }
+}
