@@ -1,0 +1,31 @@
+//! Terminals and time: from the frames of a recorded session to something that a person can look at.
+//!
+//! A [`Recording`] is a header, a size and a list of timed events; everything else is a small function over it. Nothing
+//! here knows where frames come from, and only [`player`] does I/O.
+//!
+//! - [`line`]: one line of an asciicast stream, as a message carries it.
+//! - [`recording`]: the frames of a session, in any order, as one timeline, with what is wrong with it.
+//! - [`pace`]: shorter idle times and other speeds.
+//! - [`encode`]: a recording as asciicast 2, asciicast 3 or plain text.
+//! - [`screen`]: what the terminal showed at a time.
+//! - [`player`]: shows a recording in the viewer's terminal.
+//!
+//! All of it is hostile input. Bytes may be anything, times are brought into `0..=`[`recording::TIME_US_MAX`], and the
+//! emulated terminal is never larger than [`Size::EMULATED_MAX`].
+
+pub mod encode;
+pub mod header;
+pub mod line;
+pub mod pace;
+pub mod player;
+pub mod recording;
+pub mod screen;
+pub mod size;
+pub mod utf8;
+
+pub use header::Header;
+pub use recording::{Finding, Recording, State, Timed};
+pub use size::Size;
+
+#[cfg(test)]
+mod fixtures;

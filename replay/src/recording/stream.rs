@@ -1,0 +1,100 @@
+//! Which pieces belong together, each of them once.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use custody_schemas::frame::{Clock, Code, Frame, FramePiece};
+
+/// Pieces with the same key are ordered by their `seq`. The order of keys decides between streams of equal output.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Key<'a> {
+    /// The source numbers the pieces itself.
+    #[default]
+    FirstOutput,
+    /// The numbers follow from the offsets in this topic and partition.
+    AsciicastLine(&'a str, i32),
+}
+
+impl fmt::Display for Key<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::FirstOutput => f.write_str(Clock::FirstOutput.as_str()),
+            Self::AsciicastLine(topic, partition) => {
+                write!(f, "{} {topic}/{partition}", Clock::AsciicastLine.as_str())
+            }
+        }
+    }
+}
+
+/// A piece with its data.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Entry<'a> {
+    pub(super) piece: &'a FramePiece,
+    pub(super) data: &'a [u8],
+    frame: &'a Frame,
+    index: usize,
+}
+
+impl Entry<'_> {
+    /// The order of the stream, then the order of arrival, then anything that tells two pieces apart.
+    fn order(&self) -> impl Ord + '_ {
+        let Self { piece, data, frame, index } = *self;
+        let arrival = (frame.topic.as_str(), frame.partition, frame.first_offset, frame.last_offset, index);
+        (piece.seq, arrival, piece.code.as_char(), piece.time_us, piece.at, piece.position, data)
+    }
+
+    fn says_the_same(&self, other: &Self) -> bool {
+        let content = |entry: &Self| (entry.piece.code, entry.piece.time_us);
+        content(self) == content(other) && self.data == other.data
+    }
+}
+
+/// The pieces of one stream.
+#[derive(Debug, Default)]
+pub(super) struct Stream<'a> {
+    pub(super) key: Key<'a>,
+    /// One piece for each `seq`, in order.
+    pub(super) pieces: Vec<Entry<'a>>,
+    /// Number of pieces that were left out because they say what the kept one says.
+    pub(super) duplicates: usize,
+    /// `seq` of pieces that say different things, in order.
+    pub(super) conflicts: Vec<i64>,
+}
+
+impl<'a> Stream<'a> {
+    fn new(key: Key<'a>, mut entries: Vec<Entry<'a>>) -> Self {
+        entries.sort_by(|a, b| a.order().cmp(&b.order()));
+        let mut stream = Self { key, ..Self::default() };
+        for entry in entries {
+            match stream.pieces.last() {
+                Some(kept) if kept.piece.seq == entry.piece.seq => {
+                    if kept.says_the_same(&entry) {
+                        stream.duplicates += 1;
+                    } else if stream.conflicts.last() != Some(&entry.piece.seq) {
+                        stream.conflicts.push(entry.piece.seq);
+                    }
+                }
+                _ => stream.pieces.push(entry),
+            }
+        }
+        stream
+    }
+
+    pub(super) fn output_bytes(&self) -> u64 {
+        self.pieces.iter().filter(|entry| entry.piece.code == Code::Output).map(|entry| entry.data.len() as u64).sum()
+    }
+}
+
+/// The streams in the frames, in the order of their keys.
+pub(super) fn streams(frames: &[Frame]) -> Vec<Stream<'_>> {
+    let mut entries: BTreeMap<Key<'_>, Vec<Entry<'_>>> = BTreeMap::new();
+    for frame in frames {
+        let key = match frame.clock {
+            Clock::FirstOutput => Key::FirstOutput,
+            Clock::AsciicastLine => Key::AsciicastLine(&frame.topic, frame.partition),
+        };
+        let pieces = frame.iter().enumerate().map(|(index, (piece, data))| Entry { piece, data, frame, index });
+        entries.entry(key).or_default().extend(pieces);
+    }
+    entries.into_iter().map(|(key, entries)| Stream::new(key, entries)).collect()
+}
