@@ -1,0 +1,277 @@
+//! The ledger side of ingest: commits batches in order, and keeps trying while the store fails.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use arrow::record_batch::RecordBatch;
+use custody_ledger::{Advance, AppendError, Appended, Ledger, LedgerError, Stream, TableWriter};
+use custody_schemas::table::Table;
+use tokio::sync::{mpsc, oneshot, watch};
+
+use crate::batch::{Batch, Counts, PerTable, TableBatch};
+use crate::health::{Component, Health, State};
+
+/// What the consumer asks of the committer. Requests are served in order.
+pub(crate) enum Request {
+    /// Commit a batch.
+    Commit(Box<Batch>),
+    /// Commit what is held back, and say where the tables are with these streams.
+    Cursors(Vec<Stream>, oneshot::Sender<Vec<PerTable<Option<i64>>>>),
+    /// Commit what is held back, and say so.
+    Settle(oneshot::Sender<()>),
+}
+
+/// The cursors of a table without new rows are moved at most this far behind: a commit for nothing but a cursor is
+/// a file in the log, and all that it saves is reading again what the other tables have.
+const CURSOR_AGE_MAX: Duration = Duration::from_secs(30);
+
+/// Pauses between attempts while the store fails.
+const RETRY_PAUSES: [Duration; 6] = [
+    Duration::from_millis(200),
+    Duration::from_millis(500),
+    Duration::from_secs(1),
+    Duration::from_secs(2),
+    Duration::from_secs(5),
+    Duration::from_secs(10),
+];
+
+/// Why the committer stopped.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum CommitterError {
+    /// Another process has taken a partition over. The group has to be joined again.
+    #[error(transparent)]
+    Fenced(AppendError),
+    /// Asked to stop while the store failed.
+    #[error("stopped while the ledger's store was failing: {0}")]
+    Stopped(AppendError),
+}
+
+/// Opens the ledger, retrying while its store fails. `None` when asked to stop meanwhile.
+///
+/// # Errors
+///
+/// What no retry can mend: another schema, a place that is none.
+pub(crate) async fn open(
+    location: &custody_ledger::Location,
+    health: &Health,
+    stop: &mut watch::Receiver<bool>,
+) -> Result<Option<Ledger>, LedgerError> {
+    let mut pauses = RETRY_PAUSES.into_iter().chain(std::iter::repeat(Duration::from_secs(10)));
+    loop {
+        match Ledger::create(location.clone()).await {
+            Ok(ledger) => {
+                health.set(Component::Store, State::Up);
+                return Ok(Some(ledger));
+            }
+            Err(error @ LedgerError::Store { .. }) => {
+                health.set(Component::Store, State::Down(error.to_string()));
+                let pause = pauses.next().unwrap_or(Duration::from_secs(10));
+                if sleep_or_stop(pause, stop).await {
+                    return Ok(None);
+                }
+            }
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// Sleeps, and says whether it was asked to stop.
+pub(crate) async fn sleep_or_stop(pause: Duration, stop: &mut watch::Receiver<bool>) -> bool {
+    tokio::select! {
+        () = tokio::time::sleep(pause) => false,
+        _ = stop.wait_for(|stop| *stop) => true,
+    }
+}
+
+/// One table and what is held back for it.
+struct Lane {
+    writer: TableWriter,
+    /// Moves of cursors that are not committed yet: from where, to where.
+    held: BTreeMap<Stream, (Option<i64>, i64)>,
+    committed_at: Instant,
+}
+
+impl Lane {
+    fn hold(&mut self, advances: &[Advance]) {
+        for Advance { stream, from, to } in advances {
+            self.held.entry(stream.clone()).and_modify(|held| held.1 = *to).or_insert((*from, *to));
+        }
+    }
+
+    fn is_due(&self) -> bool {
+        !self.held.is_empty() && self.committed_at.elapsed() >= CURSOR_AGE_MAX
+    }
+
+    async fn commit(&mut self, rows: &RecordBatch) -> Result<Appended, AppendError> {
+        let advances: Vec<Advance> = self
+            .held
+            .iter()
+            .map(|(stream, (from, to))| Advance { stream: stream.clone(), from: *from, to: *to })
+            .collect();
+        let appended = self.writer.append(rows, &advances).await?;
+        self.held.clear();
+        self.committed_at = Instant::now();
+        Ok(appended)
+    }
+}
+
+/// Called with the streams and next offsets that every table has, after each batch.
+pub(crate) type OnCommitted = Arc<dyn Fn(&[(Stream, i64)]) + Send + Sync>;
+
+pub(crate) struct Committer {
+    lanes: Vec<Lane>,
+    health: Health,
+    stop: watch::Receiver<bool>,
+    on_committed: OnCommitted,
+}
+
+impl Committer {
+    pub(crate) async fn new(
+        ledger: &Ledger,
+        health: Health,
+        stop: watch::Receiver<bool>,
+        on_committed: OnCommitted,
+    ) -> Result<Self, LedgerError> {
+        let mut lanes = Vec::new();
+        for table in Table::ALL {
+            let writer = ledger.writer(table).await?;
+            lanes.push(Lane { writer, held: BTreeMap::new(), committed_at: Instant::now() });
+        }
+        Ok(Self { lanes, health, stop, on_committed })
+    }
+
+    /// Serves requests until the consumer hangs up.
+    ///
+    /// # Errors
+    ///
+    /// [`CommitterError`]: the caller has to join the group again, or is stopping.
+    pub(crate) async fn run(mut self, mut requests: mpsc::Receiver<Request>) -> Result<(), CommitterError> {
+        while let Some(request) = requests.recv().await {
+            match request {
+                Request::Commit(batch) => self.commit(*batch).await?,
+                Request::Cursors(streams, reply) => {
+                    self.settle().await?;
+                    let cursors = self.cursors(&streams).await?;
+                    // The consumer may be gone; then nobody needs the answer.
+                    let _ = reply.send(cursors);
+                }
+                Request::Settle(reply) => {
+                    self.settle().await?;
+                    let _ = reply.send(());
+                }
+            }
+        }
+        self.settle().await
+    }
+
+    async fn commit(&mut self, batch: Batch) -> Result<(), CommitterError> {
+        let started = Instant::now();
+        let mut reached: BTreeMap<Stream, i64> = BTreeMap::new();
+        // The evidence first: a fact that was derived from a record never stands alone.
+        for (position, TableBatch { rows, advances }) in batch.tables.iter().enumerate() {
+            for Advance { stream, to, .. } in advances {
+                reached.entry(stream.clone()).and_modify(|least| *least = (*to).min(*least)).or_insert(*to);
+            }
+            let Some(lane) = self.lanes.get_mut(position) else { continue };
+            lane.hold(advances);
+            if rows.num_rows() > 0 || lane.is_due() {
+                self.append(position, rows).await?;
+            }
+        }
+        metrics::histogram!("custody_ingest_commit_seconds").record(started.elapsed().as_secs_f64());
+        count(&batch.counts);
+        let reached: Vec<_> = reached.into_iter().collect();
+        (self.on_committed)(&reached);
+        Ok(())
+    }
+
+    /// Commits the cursors that are held back, so that another process finds every table at the same offset.
+    async fn settle(&mut self) -> Result<(), CommitterError> {
+        for position in 0..self.lanes.len() {
+            if let Some(lane) = self.lanes.get(position)
+                && !lane.held.is_empty()
+            {
+                let nothing = RecordBatch::new_empty(lane.writer.table().schema());
+                self.append(position, &nothing).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn cursors(&mut self, streams: &[Stream]) -> Result<Vec<PerTable<Option<i64>>>, CommitterError> {
+        let mut found = vec![PerTable::default(); streams.len()];
+        for position in 0..self.lanes.len() {
+            let mut pauses = RETRY_PAUSES.into_iter();
+            loop {
+                match self.read_cursors(position, streams).await {
+                    Ok(cursors) => {
+                        for (all, cursor) in found.iter_mut().zip(cursors) {
+                            if let Some(slot) = all.get_mut(position) {
+                                *slot = cursor;
+                            }
+                        }
+                        break;
+                    }
+                    Err(error) => self.wait_after(error, pauses.next()).await?,
+                }
+            }
+        }
+        Ok(found)
+    }
+
+    async fn read_cursors(&mut self, position: usize, streams: &[Stream]) -> Result<Vec<Option<i64>>, AppendError> {
+        let mut cursors = Vec::with_capacity(streams.len());
+        if let Some(lane) = self.lanes.get_mut(position) {
+            // Another process may have moved them since: what this one remembers is worth nothing here.
+            lane.writer.refresh().await?;
+            for stream in streams {
+                cursors.push(lane.writer.cursor(stream).await?);
+            }
+        }
+        Ok(cursors)
+    }
+
+    /// Appends, again and again while the store fails.
+    async fn append(&mut self, position: usize, rows: &RecordBatch) -> Result<(), CommitterError> {
+        let mut pauses = RETRY_PAUSES.into_iter();
+        loop {
+            let Some(lane) = self.lanes.get_mut(position) else { return Ok(()) };
+            let table = lane.writer.table().name();
+            match lane.commit(rows).await {
+                Ok(Appended { version, file_bytes }) => {
+                    self.health.set(Component::Store, State::Up);
+                    metrics::counter!("custody_ingest_file_bytes_total", "table" => table).increment(file_bytes);
+                    metrics::counter!("custody_ingest_rows_total", "table" => table).increment(rows.num_rows() as u64);
+                    tracing::debug!(table, version, rows = rows.num_rows(), file_bytes, "committed");
+                    return Ok(());
+                }
+                Err(error @ AppendError::Fenced { .. }) => return Err(CommitterError::Fenced(error)),
+                Err(error) => self.wait_after(error, pauses.next()).await?,
+            }
+        }
+    }
+
+    async fn wait_after(&mut self, error: AppendError, pause: Option<Duration>) -> Result<(), CommitterError> {
+        self.health.set(Component::Store, State::Down(error.to_string()));
+        metrics::counter!("custody_ingest_store_failures_total").increment(1);
+        if sleep_or_stop(pause.unwrap_or(Duration::from_secs(10)), &mut self.stop).await {
+            // Nothing is lost: the messages are in Kafka, and the ledger knows how far it came.
+            return Err(CommitterError::Stopped(error));
+        }
+        Ok(())
+    }
+}
+
+fn count(counts: &Counts) {
+    for (source, messages) in &counts.messages {
+        metrics::counter!("custody_ingest_messages_total", "source" => *source).increment(*messages);
+    }
+    for ((source, reason), errors) in &counts.errors {
+        let reason = reason.as_str();
+        metrics::counter!("custody_ingest_errors_total", "source" => *source, "reason" => reason).increment(*errors);
+    }
+    metrics::counter!("custody_ingest_bytes_total").increment(counts.bytes);
+    metrics::counter!("custody_ingest_events_total").increment(counts.events);
+    metrics::counter!("custody_ingest_pieces_total").increment(counts.pieces);
+}

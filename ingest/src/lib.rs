@@ -1,0 +1,28 @@
+//! From Kafka to the ledger.
+//!
+//! ```text
+//! consumer thread                                   committer task
+//! poll ─► decode ─► columns ─► batch (rows, bytes, age) ─► records ─► events, frames ─► offsets to Kafka, for lag only
+//! ```
+//!
+//! - [`source`]: what a message of each source system means; pure functions.
+//! - [`batch`]: rows of the three tables and how far each table has come; pure.
+//! - [`consumer`]: the Kafka side: membership of the group, where to begin, when to flush.
+//! - [`committer`]: the ledger side: what is committed when, and what to do when the store fails.
+//! - [`publish`]: a producer and an embedded broker, for the demo, the tests and the benchmark.
+//!
+//! The ledger says where a partition goes on. Kafka's own committed offsets are written, so that the usual tools can
+//! show the lag, and never read.
+
+pub mod batch;
+pub mod bench;
+mod committer;
+mod config;
+mod consumer;
+mod health;
+pub mod publish;
+pub mod source;
+
+pub use config::{Config, Flush, OnLostMessages, Topic};
+pub use consumer::{IngestError, check_broker, run};
+pub use health::{Component, Health, State};
