@@ -1,0 +1,152 @@
+//! SQL functions that DataFusion lacks and the ledger needs.
+//!
+//! | function | gives |
+//! |---|---|
+//! | `utf8_lossy(bytes)` | the bytes as text, what is no UTF-8 as `�` |
+//! | `printable(bytes, n)` | the first `n` bytes as text that a terminal shows and does not obey |
+//! | `byte_length(bytes)` | number of bytes, also of a binary value (`octet_length` takes text alone) |
+//! | `tickets(text)` | list of the tickets that a text names (`INC-4711`), sorted, each once; null when it names none |
+//! | `text_set(lists)` | union of a list of lists of text: sorted, each once, without nulls; null when nothing is in it |
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, AsArray, Int64Array, ListBuilder, StringArray, StringBuilder};
+use arrow::compute::cast;
+use arrow::datatypes::{DataType, Int64Type};
+use datafusion::common::{Result, exec_err, plan_err};
+use datafusion::logical_expr::{ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility};
+
+use crate::text;
+
+/// Every function of this module.
+pub(crate) fn all() -> Vec<Arc<ScalarUDF>> {
+    [Function::Utf8Lossy, Function::Printable, Function::ByteLength, Function::Tickets, Function::TextSet]
+        .map(|function| {
+            let arguments = if function == Function::Printable { 2 } else { 1 };
+            let signature = Signature::any(arguments, Volatility::Immutable);
+            Arc::new(ScalarUDF::new_from_impl(LedgerFunction { function, signature }))
+        })
+        .into()
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Function {
+    Utf8Lossy,
+    Printable,
+    ByteLength,
+    Tickets,
+    TextSet,
+}
+
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct LedgerFunction {
+    function: Function,
+    signature: Signature,
+}
+
+impl ScalarUDFImpl for LedgerFunction {
+    fn name(&self) -> &str {
+        match self.function {
+            Function::Utf8Lossy => "utf8_lossy",
+            Function::Printable => "printable",
+            Function::ByteLength => "byte_length",
+            Function::Tickets => "tickets",
+            Function::TextSet => "text_set",
+        }
+    }
+
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    fn return_type(&self, arguments: &[DataType]) -> Result<DataType> {
+        let expected = match (self.function, arguments) {
+            (Function::Utf8Lossy | Function::ByteLength, [of]) if is_bytes(of) => None,
+            (Function::Printable, [of, count]) if is_bytes(of) && (count.is_integer() || count.is_null()) => None,
+            (Function::Tickets, [of]) if of.is_string() || of.is_null() => None,
+            (Function::TextSet, [of]) if is_list_of(of, |inner| is_list_of(inner, |_| true)) || of.is_null() => None,
+            (Function::Utf8Lossy | Function::ByteLength, _) => Some("binary or text"),
+            (Function::Printable, _) => Some("binary or text, and a number of bytes"),
+            (Function::Tickets, _) => Some("text"),
+            (Function::TextSet, _) => Some("a list of lists of text"),
+        };
+        if let Some(expected) = expected {
+            return plan_err!("{} takes {expected}", self.name());
+        }
+        Ok(match self.function {
+            Function::Utf8Lossy | Function::Printable => DataType::Utf8,
+            Function::ByteLength => DataType::Int64,
+            Function::Tickets | Function::TextSet => DataType::new_list(DataType::Utf8, true),
+        })
+    }
+
+    fn invoke_with_args(&self, arguments: ScalarFunctionArgs) -> Result<ColumnarValue> {
+        let arrays = ColumnarValue::values_to_arrays(&arguments.args)?;
+        let result: ArrayRef = match (self.function, arrays.as_slice()) {
+            (Function::Utf8Lossy, [bytes]) => {
+                let bytes = cast(bytes, &DataType::Binary)?;
+                let texts = bytes.as_binary::<i32>().iter().map(|value| value.map(String::from_utf8_lossy));
+                Arc::new(texts.collect::<StringArray>())
+            }
+            (Function::Printable, [bytes, counts]) => {
+                let (bytes, counts) = (cast(bytes, &DataType::Binary)?, cast(counts, &DataType::Int64)?);
+                let rows = bytes.as_binary::<i32>().iter().zip(counts.as_primitive::<Int64Type>());
+                Arc::new(rows.map(|(value, count)| Some(printable(value?, count?))).collect::<StringArray>())
+            }
+            (Function::ByteLength, [bytes]) => {
+                let bytes = cast(bytes, &DataType::Binary)?;
+                // The length of an array's element fits in an i32.
+                let lengths = bytes.as_binary::<i32>().iter().map(|value| value.map(|value| value.len() as i64));
+                Arc::new(lengths.collect::<Int64Array>())
+            }
+            (Function::Tickets, [texts]) => {
+                let texts = cast(texts, &DataType::Utf8)?;
+                sets(texts.as_string::<i32>().iter().map(|text| text.into_iter().flat_map(text::tickets)))
+            }
+            (Function::TextSet, [lists]) => {
+                let lists = cast(lists, &DataType::new_list(DataType::new_list(DataType::Utf8, true), true))?;
+                sets(lists.as_list::<i32>().iter().map(|lists| lists.as_ref().map(texts_of).into_iter().flatten()))
+            }
+            _ => return exec_err!("{} was called with {} arguments", self.name(), arrays.len()),
+        };
+        Ok(ColumnarValue::Array(result))
+    }
+}
+
+fn is_bytes(of: &DataType) -> bool {
+    of.is_binary() || of.is_string() || of.is_null()
+}
+
+fn is_list_of(of: &DataType, element: impl Fn(&DataType) -> bool) -> bool {
+    match of {
+        DataType::List(field) | DataType::LargeList(field) => element(field.data_type()) || field.data_type().is_null(),
+        _ => false,
+    }
+}
+
+/// The texts in a list array.
+fn texts_of(lists: &ArrayRef) -> Vec<String> {
+    let texts = |list: ArrayRef| list.as_string::<i32>().iter().flatten().map(str::to_owned).collect::<Vec<_>>();
+    lists.as_list::<i32>().iter().flatten().flat_map(texts).collect()
+}
+
+fn printable(bytes: &[u8], count: i64) -> String {
+    let count = usize::try_from(count).unwrap_or_default();
+    let head = String::from_utf8_lossy(bytes.get(..count).unwrap_or(bytes));
+    let shown = text::visible(&head);
+    if count < bytes.len() { format!("{shown}…") } else { shown.into_owned() }
+}
+
+/// A list array with, for each row, the texts sorted and each once; null where there are none.
+fn sets<T: AsRef<str> + Ord>(rows: impl Iterator<Item = impl Iterator<Item = T>>) -> ArrayRef {
+    let mut lists = ListBuilder::new(StringBuilder::new());
+    for row in rows {
+        let set: BTreeSet<T> = row.collect();
+        for text in &set {
+            lists.values().append_value(text);
+        }
+        lists.append(!set.is_empty());
+    }
+    Arc::new(lists.finish())
+}

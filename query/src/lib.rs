@@ -1,0 +1,24 @@
+//! Answers: DataFusion over the ledger, its views, bounded read-only SQL.
+//!
+//! - [`Engine`]: runs one read-only statement on the newest state of the ledger, within [`Bounds`].
+//! - [`VIEWS`]: what the questions are asked of, each a file in `views/` whose comment says what a row is.
+//! - [`sessions`]: pages of sessions, everything known of one, its frames, as typed values.
+//! - [`format`]: rows as a table, CSV, JSON, NDJSON or an Arrow stream.
+//!
+//! Beside the three tables and the views there are the functions `utf8_lossy(bytes)`, `printable(bytes, n)`,
+//! `byte_length(bytes)`, `tickets(text)` and `text_set(lists)`.
+
+mod engine;
+mod error;
+pub mod format;
+mod functions;
+pub mod sessions;
+#[cfg(test)]
+mod tests;
+mod text;
+mod views;
+
+pub use engine::{Bounds, Engine, Limits, QueryStream, Versions};
+pub use error::QueryError;
+pub use text::visible;
+pub use views::{VIEWS, View};

@@ -1,0 +1,48 @@
+//! What holds for every view.
+
+use super::story::week;
+use super::world::World;
+use crate::VIEWS;
+
+#[tokio::test]
+async fn every_view_runs_on_an_empty_ledger_and_on_the_story() {
+    let (empty, full) = (World::new().await, World::of(&week()).await);
+    for view in VIEWS {
+        let sql = format!("SELECT * FROM {}", view.name);
+        assert_eq!(empty.ask(&sql).await, [""; 0], "{}", view.name);
+        assert!(!full.ask(&sql).await.is_empty(), "{}", view.name);
+        assert_eq!(full.ask(&format!("SELECT count(*) AS n FROM {}", view.name)).await.len(), 1, "{}", view.name);
+    }
+}
+
+#[tokio::test]
+async fn every_column_of_a_view_is_described_in_its_file() {
+    let world = World::new().await;
+    for view in VIEWS {
+        let comment: String = view.sql.lines().take_while(|line| line.starts_with("--")).collect();
+        let words: Vec<&str> = comment.split(|letter: char| !(letter.is_alphanumeric() || letter == '_')).collect();
+        assert!(comment.starts_with("-- One row is one"), "{}", view.name);
+        let stream = world.engine.query(&format!("SELECT * FROM {}", view.name), crate::Bounds::NONE).await.unwrap();
+        let table = world.engine.query("SELECT * FROM events", crate::Bounds::NONE).await.unwrap();
+        for field in stream.schema().fields() {
+            let of_events = comment.contains("as in `events`") && table.schema().field_with_name(field.name()).is_ok();
+            assert!(of_events || words.contains(&field.name().as_str()), "{}.{}", view.name, field.name());
+        }
+    }
+}
+
+/// A question for one session must not read everything: its condition has to arrive at the files.
+#[tokio::test]
+async fn the_session_asked_for_is_looked_for_in_the_files() {
+    let world = World::of(&week()).await;
+    for view in ["sessions", "session_access", "recordings"] {
+        let plan = world.ask(&format!("EXPLAIN FORMAT indent SELECT * FROM {view} WHERE session_id = 's1'")).await;
+        let plan = plan.iter().find(|row| row.contains("physical_plan")).unwrap().replace("\\n", "\n");
+        let unbounded = plan
+            .lines()
+            .filter(|line| line.contains("DataSourceExec"))
+            .filter(|line| !line.contains("predicate=") || !line.contains("session_id"));
+        println!("{view}\n{plan}");
+        assert_eq!(unbounded.count(), 0, "{plan}");
+    }
+}

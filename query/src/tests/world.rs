@@ -1,0 +1,343 @@
+//! A ledger for a test: facts in, rows out.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use arrow::record_batch::RecordBatch;
+use custody_ledger::{Advance, Ledger, Location, Stream};
+use custody_schemas::columns::{EventColumns, FrameColumns, RecordColumns, RowContext};
+use custody_schemas::event::{Event, Kind, Outcome, Text};
+use custody_schemas::frame::{Clock, Code, Piece};
+use custody_schemas::record::{DecodeError, ErrorKind, Message, Origin};
+use custody_schemas::table::Table;
+use custody_schemas::time::{Micros, Parsed, parse_rfc3339};
+use datafusion::datasource::MemTable;
+use datafusion::execution::context::SessionContext;
+use datafusion::execution::runtime_env::RuntimeEnv;
+
+use crate::engine::{Bounds, Engine, Limits, context};
+use crate::format::lines;
+use crate::views;
+
+/// Something that came from Kafka.
+#[derive(Debug, Clone)]
+pub(super) enum Fact {
+    Event(&'static str, Event<'static>),
+    Piece(&'static str, Piece<'static>),
+    Undecodable(&'static [u8]),
+}
+
+pub(super) const CLUSTER: &str = "root";
+
+/// An instant of the week of the story: `Mon 09:00` or `Mon 09:00:30`.
+pub(super) fn at(text: &str) -> Micros {
+    let (day, time) = text.split_once(' ').unwrap();
+    let day = 2 + ["Mon", "Tue", "Wed", "Thu", "Fri"].iter().position(|name| *name == day).unwrap();
+    let seconds = if time.len() == 5 { ":00" } else { "" };
+    match parse_rfc3339(&format!("2025-06-{day:02}T{time}{seconds}Z")) {
+        Some(Parsed::At(at)) => at,
+        _ => panic!("{text}"),
+    }
+}
+
+fn event(kind: Kind, id: String, occurred_at: &str) -> Event<'static> {
+    Event {
+        event_id: format!("teleport/{CLUSTER}/{id}").into(),
+        cluster: Some(CLUSTER.into()),
+        occurred_at: Some(at(occurred_at)),
+        kind,
+        source_type: kind.as_str().into(),
+        ..Event::default()
+    }
+}
+
+fn texts(values: &[&'static str]) -> Vec<Text<'static>> {
+    values.iter().map(|value| Text::from(*value)).collect()
+}
+
+/// Somebody asks for access.
+pub(super) fn create(id: &'static str, user: &'static str, reason: &'static str, time: &str, expires: &str) -> Fact {
+    Fact::Event(
+        "teleport",
+        Event {
+            actor: Some(user.into()),
+            reason: Some(reason.into()),
+            request_ids: texts(&[id]),
+            request_state: Some("PENDING".into()),
+            requested_roles: texts(&["developer-read-only-jit"]),
+            expires_at: Some(at(expires)),
+            ..event(Kind::RequestCreate, format!("create-{id}"), time)
+        },
+    )
+}
+
+/// Somebody votes.
+pub(super) fn review(
+    id: &'static str,
+    reviewer: &'static str,
+    (vote, state): (&'static str, &'static str),
+    time: &str,
+    expires: &str,
+) -> Fact {
+    Fact::Event(
+        "teleport",
+        Event {
+            actor: Some(reviewer.into()),
+            reason: Some("a comment".into()),
+            request_ids: texts(&[id]),
+            request_state: Some(state.into()),
+            proposed_state: Some(vote.into()),
+            expires_at: Some(at(expires)),
+            ..event(Kind::RequestReview, format!("review-{id}-{reviewer}"), time)
+        },
+    )
+}
+
+/// An administrator or a plugin sets the state.
+pub(super) fn update(
+    id: &'static str,
+    (actor, delegator): (&'static str, Option<&'static str>),
+    state: &'static str,
+    time: &str,
+    expires: &str,
+) -> Fact {
+    Fact::Event(
+        "teleport",
+        Event {
+            actor: Some(actor.into()),
+            delegator: delegator.map(Text::from),
+            request_ids: texts(&[id]),
+            request_state: Some(state.into()),
+            expires_at: Some(at(expires)),
+            ..event(Kind::RequestUpdate, format!("update-{id}-{state}"), time)
+        },
+    )
+}
+
+/// A request expires.
+pub(super) fn expire(id: &'static str, time: &str) -> Fact {
+    let expires_at = Some(at(time));
+    let request_ids = texts(&[id]);
+    Fact::Event(
+        "teleport",
+        Event { request_ids, expires_at, ..event(Kind::RequestExpire, format!("expire-{id}"), time) },
+    )
+}
+
+/// A session begins.
+pub(super) fn start(
+    id: &'static str,
+    user: &'static str,
+    target: &'static str,
+    time: &str,
+    requests: &[&'static str],
+) -> Fact {
+    Fact::Event(
+        "teleport",
+        Event {
+            actor: Some(user.into()),
+            target: Some(target.into()),
+            target_kind: Some("node"),
+            login: Some("root".into()),
+            protocol: Some("ssh".into()),
+            session_id: Some(id.into()),
+            request_ids: texts(requests),
+            ..event(Kind::SessionStart, format!("start-{id}"), time)
+        },
+    )
+}
+
+/// A session ends.
+pub(super) fn end(
+    id: &'static str,
+    user: &'static str,
+    target: &'static str,
+    (from, to): (&str, &str),
+    requests: &[&'static str],
+) -> Fact {
+    Fact::Event(
+        "teleport",
+        Event {
+            actor: Some(user.into()),
+            target: Some(target.into()),
+            target_kind: Some("node"),
+            session_id: Some(id.into()),
+            participants: texts(&[user]),
+            request_ids: texts(requests),
+            session_started_at: Some(at(from)),
+            session_ended_at: Some(at(to)),
+            detail: r#"{"interactive":true}"#.to_owned(),
+            ..event(Kind::SessionEnd, format!("end-{id}"), to)
+        },
+    )
+}
+
+/// The gateway says that the recording is stored.
+pub(super) fn upload(id: &'static str, time: &str) -> Fact {
+    let session_id = Some(id.into());
+    Fact::Event("teleport", Event { session_id, ..event(Kind::SessionUpload, format!("upload-{id}"), time) })
+}
+
+/// A policy engine decides.
+pub(super) fn decision(
+    id: &'static str,
+    (actor, target): (&'static str, &'static str),
+    outcome: Outcome,
+    ticket: Option<&'static str>,
+    time: &str,
+) -> Fact {
+    Fact::Event(
+        "opa",
+        Event {
+            event_id: format!("opa/one/{id}").into(),
+            cluster: Some("one".into()),
+            actor: Some(actor.into()),
+            target: Some(target.into()),
+            outcome: Some(outcome),
+            decision_id: Some(id.into()),
+            policy_path: Some("authz/decision".into()),
+            policy_revision: Some("main=r1".into()),
+            ticket: ticket.map(Text::from),
+            ..event(Kind::PolicyDecision, String::new(), time)
+        },
+    )
+}
+
+/// A piece of a recording, from a shipper that drops the cluster.
+pub(super) fn piece(id: &'static str, seq: i64, code: Code, time: &str, data: &'static [u8]) -> Fact {
+    Fact::Piece(
+        "teleport",
+        Piece {
+            session_id: id.into(),
+            cluster: None,
+            clock: Clock::FirstOutput,
+            code,
+            seq,
+            time_us: Some(seq * 1000),
+            at: Some(at(time)),
+            position: None,
+            data: data.into(),
+        },
+    )
+}
+
+/// A fact with some fields set otherwise.
+pub(super) fn with(fact: Fact, change: impl FnOnce(&mut Event<'static>)) -> Fact {
+    match fact {
+        Fact::Event(source, mut event) => {
+            change(&mut event);
+            Fact::Event(source, event)
+        }
+        other => other,
+    }
+}
+
+/// The rows that facts become when they stand in one partition from an offset on.
+pub(super) fn batches(facts: &[Fact], from: i64) -> [RecordBatch; 3] {
+    let (mut records, mut events, mut frames) =
+        (RecordColumns::default(), EventColumns::default(), FrameColumns::default());
+    for (offset, fact) in (from..).zip(facts) {
+        let origin = Origin { topic: "audit", partition: 0, offset };
+        let source = match fact {
+            Fact::Event(source, _) | Fact::Piece(source, _) => source,
+            Fact::Undecodable(_) => "teleport",
+        };
+        let ingested_at = at("Fri 20:00") + offset;
+        let row = RowContext { origin, source, broker_at: Some(ingested_at - 1), ingested_at };
+        let mut message =
+            Message { origin, broker_at: row.broker_at, key: Some(b"key"), headers: &[], value: Some(b"{}") };
+        let mut error = None;
+        match fact {
+            Fact::Event(_, event) => events.push(&row, event, 0),
+            Fact::Piece(_, piece) => frames.push(&row, piece),
+            Fact::Undecodable(value) => {
+                message.value = Some(value);
+                error = Some(DecodeError::new(ErrorKind::InvalidJson, "a JSON object was expected"));
+            }
+        }
+        records.push(&row, &message, error.as_ref());
+    }
+    [records.finish().unwrap(), events.finish().unwrap(), frames.finish().unwrap()]
+}
+
+/// A ledger on disk and an engine on it.
+pub(super) struct World {
+    pub(super) engine: Engine,
+    ledger: Ledger,
+    next_offset: Option<i64>,
+    folder: tempfile::TempDir,
+}
+
+impl World {
+    pub(super) async fn new() -> Self {
+        Self::limited(Limits { cores: 2, ..Limits::default() }).await
+    }
+
+    pub(super) async fn limited(limits: Limits) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        for table in Table::ALL {
+            std::fs::create_dir(folder.path().join(table.name())).unwrap();
+        }
+        let location = Location::parse(folder.path().to_str().unwrap(), HashMap::new()).unwrap();
+        let ledger = Ledger::create(location).await.unwrap();
+        let engine = Engine::open(&ledger, limits).await.unwrap();
+        Self { engine, ledger, next_offset: None, folder }
+    }
+
+    pub(super) fn folder(&self) -> &std::path::Path {
+        self.folder.path()
+    }
+
+    pub(super) async fn of(facts: &[Fact]) -> Self {
+        let mut world = Self::new().await;
+        world.add(facts).await;
+        world
+    }
+
+    pub(super) async fn add(&mut self, facts: &[Fact]) {
+        let from = self.next_offset.unwrap_or_default();
+        let to = from + facts.len() as i64;
+        let stream = Stream { cluster: "kafka".to_owned(), topic: "audit".to_owned(), partition: 0 };
+        let advance = Advance { stream, from: self.next_offset, to };
+        for (table, rows) in Table::ALL.into_iter().zip(batches(facts, from)) {
+            let mut writer = self.ledger.writer(table).await.unwrap();
+            writer.append(&rows, std::slice::from_ref(&advance)).await.unwrap();
+        }
+        self.next_offset = Some(to);
+    }
+
+    /// The rows of a query as JSON objects, one a line.
+    pub(super) async fn ask(&self, sql: &str) -> Vec<String> {
+        let mut stream = self.engine.query(sql, Bounds::NONE).await.unwrap_or_else(|error| panic!("{sql}: {error}"));
+        let mut rows = Vec::new();
+        while let Some(batch) = stream.next().await {
+            rows.extend(json(&batch.unwrap_or_else(|error| panic!("{sql}: {error}"))));
+        }
+        rows
+    }
+}
+
+/// The same views over tables in memory, in which each part is a batch of its own.
+pub(super) async fn in_memory(parts: &[&[Fact]]) -> SessionContext {
+    let limits = Limits { cores: 2, ..Limits::default() };
+    let context = context(RuntimeEnv::default(), &limits);
+    let mut columns = Table::ALL.map(|_| Vec::new());
+    let mut from = 0;
+    for part in parts {
+        for (column, batch) in columns.iter_mut().zip(batches(part, from)) {
+            column.push(batch);
+        }
+        from += part.len() as i64;
+    }
+    for (table, batches) in Table::ALL.into_iter().zip(columns) {
+        let rows = MemTable::try_new(table.schema(), vec![batches]).unwrap();
+        context.register_table(table.name(), Arc::new(rows)).unwrap();
+    }
+    views::register(&context).await.unwrap();
+    context
+}
+
+/// Rows as JSON objects.
+pub(super) fn json(batch: &RecordBatch) -> Vec<String> {
+    String::from_utf8(lines(batch).unwrap()).unwrap().lines().map(str::to_owned).collect()
+}

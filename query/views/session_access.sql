@@ -1,0 +1,191 @@
+-- One row is one link between a session and what gave access to it: an access request or a policy decision. A session
+-- with no link at all is one row with link_method 'none'.
+--
+-- source, cluster, session_id, actor, target, started_at, ended_at
+--                       the session, see `sessions`
+-- request_id, decision_id
+--                       what it is linked to: the one or the other, both null for 'none'
+-- reason, reason_by     why access was asked for, and whose words these are
+-- approvers             who said yes; of a decision that allowed, the policy as path@revision
+-- approved_at           when it was approved, or decided
+-- access_expires_at     until when
+-- tickets               tickets of the request's reason, or of the decision
+-- link_method           explicit: events of the session carry the request's id
+--                       policy: a decision names the session, or allowed the same actor on the same target near its start
+--                       ticket: no explicit link; the session, or a decision linked to it, names the ticket of an
+--                       approved request of the same actor
+--                       inferred: no explicit link; an approved request of the same actor covers the session's start
+--                       (leaf clusters lose the ids). Likely, never certain
+--                       none: nothing was found
+-- link_facts            what the link rests on, in words
+-- link_event_ids        the events that it rests on
+-- approved_before_start approved no later than the session's start; null where either is unknown
+-- ended_within_window   ended no later than the access did; null where either is unknown
+--
+-- The windows, each used once below:
+--   a decision is near a session that starts from 5 minutes before to 15 minutes after it;
+--   a ticket is looked for from 1 day before the request's approval to 1 day after its end.
+WITH carried AS (
+  SELECT
+    source,
+    session_id,
+    request_id,
+    first_value(kind ORDER BY rank, at, event_id) AS kind,
+    first_value(event_id ORDER BY rank, at, event_id) AS event_id
+  FROM (
+    SELECT
+      source,
+      session_id,
+      event_id,
+      kind,
+      coalesce(occurred_at, broker_at, ingested_at) AS at,
+      CASE kind WHEN 'session.start' THEN 0 WHEN 'session.end' THEN 1 ELSE 2 END AS rank,
+      unnest(request_ids) AS request_id
+    FROM events
+    WHERE session_id IS NOT NULL
+      AND kind IN ('session.start', 'session.end', 'session.join', 'session.leave', 'session.upload', 'session.activity')
+  )
+  GROUP BY source, session_id, request_id
+),
+requested AS (
+  SELECT
+    source, cluster, session_id, actor, target, started_at, ended_at,
+    unnest(coalesce(request_ids, make_array(CAST(NULL AS VARCHAR)))) AS request_id
+  FROM sessions
+),
+linked AS (
+  -- Each request id that a session carries; where it carries none, the row that says 'none' unless another is found.
+  SELECT
+    s.source, s.cluster, s.session_id, s.actor, s.target, s.started_at, s.ended_at,
+    s.request_id,
+    CAST(NULL AS VARCHAR) AS decision_id,
+    r.reason,
+    r.requester AS reason_by,
+    r.approvers,
+    r.approved_at,
+    r.expires_at AS access_expires_at,
+    r.tickets,
+    CASE WHEN s.request_id IS NULL THEN 'none' ELSE 'explicit' END AS link_method,
+    'request id on ' || c.kind AS link_facts,
+    CASE WHEN c.event_id IS NOT NULL THEN make_array(c.event_id) END AS link_event_ids,
+    tickets(CAST(NULL AS VARCHAR)) AS session_tickets,
+    false AS covered
+  FROM requested s
+  LEFT JOIN carried c ON c.source = s.source AND c.session_id = s.session_id AND c.request_id = s.request_id
+  LEFT JOIN access_requests r ON r.source = s.source AND r.request_id = s.request_id
+  UNION ALL
+  -- Decisions that name the session.
+  SELECT
+    s.source, s.cluster, s.session_id, s.actor, s.target, s.started_at, s.ended_at,
+    NULL,
+    coalesce(d.decision_id, d.event_id),
+    d.reason,
+    d.actor,
+    CASE WHEN d.outcome = 'allow' THEN make_array(concat_ws('@', d.policy_path, d.policy_revision)) END,
+    CASE WHEN d.outcome = 'allow' THEN d.occurred_at END,
+    CASE WHEN d.outcome = 'allow' THEN d.expires_at END,
+    text_set(make_array(tickets(d.reason), make_array(d.ticket))),
+    'policy',
+    'decision (' || d.outcome || ') names the session',
+    make_array(d.event_id),
+    NULL,
+    false
+  FROM sessions s
+  JOIN policy_decisions d ON d.session_id = s.session_id
+  UNION ALL
+  -- Decisions that name no session and allowed the same actor on the same target, near the session's start.
+  SELECT
+    s.source, s.cluster, s.session_id, s.actor, s.target, s.started_at, s.ended_at,
+    NULL,
+    coalesce(d.decision_id, d.event_id),
+    d.reason,
+    d.actor,
+    make_array(concat_ws('@', d.policy_path, d.policy_revision)),
+    d.occurred_at,
+    d.expires_at,
+    text_set(make_array(tickets(d.reason), make_array(d.ticket))),
+    'policy',
+    'decision (allow) for the same actor and target near the start',
+    make_array(d.event_id),
+    NULL,
+    false
+  FROM sessions s
+  JOIN policy_decisions d ON d.actor = s.actor AND d.target = s.target
+    AND s.started_at BETWEEN d.occurred_at - INTERVAL '5 minutes' AND d.occurred_at + INTERVAL '15 minutes'
+  WHERE d.session_id IS NULL AND d.outcome = 'allow'
+  UNION ALL
+  -- Approved requests of the same actor, for sessions that carry no id: candidates, weighed below.
+  SELECT
+    s.source, s.cluster, s.session_id, s.actor, s.target, s.started_at, s.ended_at,
+    r.request_id,
+    NULL,
+    r.reason,
+    r.requester,
+    r.approvers,
+    r.approved_at,
+    r.expires_at,
+    r.tickets,
+    'candidate',
+    NULL,
+    make_array(r.approved_event_id),
+    tickets(s.reason),
+    r.source = s.source AND s.started_at BETWEEN r.approved_at AND r.expires_at
+  FROM sessions s
+  JOIN access_requests r ON r.requester = s.actor
+    AND s.started_at BETWEEN r.approved_at - INTERVAL '1 day' AND coalesce(r.expires_at, r.approved_at) + INTERVAL '1 day'
+  WHERE s.request_ids IS NULL
+),
+weighed AS (
+  SELECT
+    *,
+    text_set(make_array(
+      session_tickets,
+      text_set(array_agg(CASE WHEN link_method = 'policy' THEN tickets END)
+        OVER (PARTITION BY source, cluster, session_id))
+    )) AS named
+  FROM linked
+),
+settled AS (
+  SELECT
+    source, cluster, session_id, actor, target, started_at, ended_at, request_id, decision_id, reason, reason_by,
+    approvers, approved_at, access_expires_at, tickets, link_event_ids,
+    CASE
+      WHEN link_method <> 'candidate' THEN link_method
+      WHEN array_has_any(tickets, named) THEN 'ticket'
+      WHEN covered THEN 'inferred'
+    END AS link_method,
+    CASE
+      WHEN link_method <> 'candidate' THEN link_facts
+      WHEN array_has_any(tickets, named) THEN 'same actor and ticket ' || array_to_string(array_intersect(tickets, named), ', ')
+      ELSE 'same actor, and the access of the request covers the start'
+    END AS link_facts
+  FROM weighed
+),
+counted AS (
+  SELECT *, count(nullif(link_method, 'none')) OVER (PARTITION BY source, cluster, session_id) AS links
+  FROM settled
+  WHERE link_method IS NOT NULL
+)
+SELECT
+  source,
+  cluster,
+  session_id,
+  actor,
+  target,
+  started_at,
+  ended_at,
+  request_id,
+  decision_id,
+  reason,
+  reason_by,
+  approvers,
+  approved_at,
+  access_expires_at,
+  tickets,
+  link_method,
+  link_facts,
+  link_event_ids,
+  approved_at <= started_at AS approved_before_start,
+  ended_at <= access_expires_at AS ended_within_window
+FROM counted
+WHERE link_method <> 'none' OR links = 0

@@ -1,0 +1,134 @@
+-- One row is one session of a person at a gateway, by its audit events, its recording, or both.
+--
+-- Everything is an aggregate over sets: duplicates, late facts and any order of arrival give the same row. Where events
+-- disagree, the start's word goes before the end's, the earlier before the later, and then the smaller.
+--
+-- source, cluster   the gateway. A recording whose shipper drops the cluster belongs to the session with its id
+-- session_id        the gateway's id of the session
+-- actor, actor_kind who opened it: of the start, else of the end, else of what was done inside
+-- participants      everyone who was in it, whoever the events name: a second start under the same id adds its actor
+-- login             account on the target
+-- target, target_kind, protocol
+--                   what it was opened to, and how
+-- reason            the reason given for the session itself (not the access request's)
+-- started_at        the start's own time, else the beginning that the end states, else the first trace of the session
+-- ended_at          the end that the gateway states; else, when the recording is said to be complete, the last trace
+-- duration_ms       from started_at to ended_at
+-- state             ended | running (a start and no end) | unknown (neither)
+-- interactive       the gateway says whether it had a terminal
+-- request_ids       every access request that its events carry
+-- uploaded          the gateway says that the recording is stored
+-- recording         recorded (frames are here) | announced (stored somewhere, no frames here) | none
+-- frames, output_bytes, first_frame_at, last_frame_at
+--                   the recording, see `recordings`
+-- events            number of different events that name it
+WITH facts AS (
+  SELECT
+    *,
+    coalesce(occurred_at, broker_at, ingested_at) AS at,
+    CASE kind WHEN 'session.start' THEN 0 WHEN 'session.end' THEN 1 ELSE 2 END AS rank
+  FROM events
+  WHERE session_id IS NOT NULL
+    AND kind IN ('session.start', 'session.end', 'session.join', 'session.leave', 'session.upload', 'session.activity')
+),
+said AS (
+  SELECT
+    source,
+    cluster,
+    session_id,
+    first_value(actor ORDER BY rank, at, actor)
+      FILTER (WHERE actor IS NOT NULL AND kind IN ('session.start', 'session.end', 'session.activity')) AS actor,
+    first_value(actor_kind ORDER BY rank, at, actor, actor_kind)
+      FILTER (WHERE actor IS NOT NULL AND kind IN ('session.start', 'session.end', 'session.activity')) AS actor_kind,
+    array_agg(DISTINCT array_append(participants, actor)) AS participants,
+    first_value(login ORDER BY rank, at, login) FILTER (WHERE login IS NOT NULL) AS login,
+    first_value(target ORDER BY rank, at, target) FILTER (WHERE target IS NOT NULL) AS target,
+    first_value(target_kind ORDER BY rank, at, target, target_kind) FILTER (WHERE target IS NOT NULL) AS target_kind,
+    first_value(protocol ORDER BY rank, at, protocol) FILTER (WHERE protocol IS NOT NULL) AS protocol,
+    first_value(reason ORDER BY at, reason) FILTER (WHERE reason IS NOT NULL AND kind = 'session.start') AS reason,
+    min(at) FILTER (WHERE kind = 'session.start') AS start_at,
+    min(session_started_at) AS stated_start_at,
+    min(at) AS first_at,
+    max(coalesce(session_ended_at, at)) FILTER (WHERE kind = 'session.end') AS end_at,
+    max(at) FILTER (WHERE kind = 'session.upload') AS upload_at,
+    bool_or(strpos(detail, '"interactive":true') > 0) FILTER (WHERE kind = 'session.end') AS interactive,
+    array_agg(DISTINCT request_ids) FILTER (WHERE request_ids IS NOT NULL) AS request_ids,
+    count(DISTINCT event_id) AS events,
+    CAST(NULL AS BIGINT) AS frames,
+    CAST(NULL AS BIGINT) AS output_bytes,
+    min(at) FILTER (WHERE false) AS first_frame_at,
+    max(at) FILTER (WHERE false) AS last_frame_at,
+    CAST(NULL AS BOOLEAN) AS has_header,
+    CAST(NULL AS BOOLEAN) AS has_end
+  FROM facts
+  GROUP BY source, cluster, session_id
+),
+both AS (
+  SELECT * FROM said
+  UNION ALL
+  SELECT
+    source, cluster, session_id, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL,
+    NULL, NULL, NULL, NULL, NULL, NULL, NULL, 0,
+    frames, output_bytes, first_at AS first_frame_at, last_at AS last_frame_at, has_header, has_end
+  FROM recordings
+),
+placed AS (
+  SELECT *, coalesce(cluster, max(cluster) OVER (PARTITION BY source, session_id)) AS place FROM both
+),
+whole AS (
+  SELECT
+    source,
+    place AS cluster,
+    session_id,
+    max(actor) AS actor,
+    max(actor_kind) AS actor_kind,
+    text_set(flatten(array_agg(participants) FILTER (WHERE participants IS NOT NULL))) AS participants,
+    max(login) AS login,
+    max(target) AS target,
+    max(target_kind) AS target_kind,
+    max(protocol) AS protocol,
+    max(reason) AS reason,
+    coalesce(min(start_at), min(stated_start_at), min(first_at), min(first_frame_at)) AS started_at,
+    CASE
+      WHEN max(end_at) IS NOT NULL THEN max(end_at)
+      WHEN bool_or(has_end) THEN max(last_frame_at)
+      WHEN max(upload_at) IS NOT NULL THEN coalesce(max(last_frame_at), max(upload_at))
+    END AS ended_at,
+    min(start_at) IS NOT NULL OR coalesce(bool_or(has_header), false) AS has_start,
+    bool_or(interactive) AS interactive,
+    text_set(flatten(array_agg(request_ids) FILTER (WHERE request_ids IS NOT NULL))) AS request_ids,
+    max(upload_at) IS NOT NULL AS uploaded,
+    coalesce(sum(frames), 0) AS frames,
+    coalesce(sum(output_bytes), 0) AS output_bytes,
+    min(first_frame_at) AS first_frame_at,
+    max(last_frame_at) AS last_frame_at,
+    sum(events) AS events
+  FROM placed
+  GROUP BY source, place, session_id
+)
+SELECT
+  source,
+  cluster,
+  session_id,
+  actor,
+  actor_kind,
+  participants,
+  login,
+  target,
+  target_kind,
+  protocol,
+  reason,
+  started_at,
+  ended_at,
+  (CAST(ended_at AS BIGINT) - CAST(started_at AS BIGINT)) / 1000 AS duration_ms,
+  CASE WHEN ended_at IS NOT NULL THEN 'ended' WHEN has_start THEN 'running' ELSE 'unknown' END AS state,
+  interactive,
+  request_ids,
+  uploaded,
+  CASE WHEN frames > 0 THEN 'recorded' WHEN uploaded THEN 'announced' ELSE 'none' END AS recording,
+  frames,
+  output_bytes,
+  first_frame_at,
+  last_frame_at,
+  events
+FROM whole
