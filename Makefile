@@ -1,0 +1,56 @@
+# Everything that is built or fetched goes here, outside the clone: a second clone, or a second run, starts warm.
+export CUSTODY_CACHE ?= $(HOME)/.cache/custody
+export CARGO_TARGET_DIR ?= $(CUSTODY_CACHE)/target
+
+OPEN_READER := $(CUSTODY_CACHE)/open-reader
+COMPOSE ?= docker compose
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.PHONY: help build test demo bench fmt lint kafka open-reader compose
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+build: ## Build the custody binary as it is shipped
+	cargo build --release --bin custody
+
+demo: ## Build and run the whole product on an embedded broker, with live sample gateways
+	cargo run --bin custody -- demo
+
+bench: ## Measure ingest against the limit of the machine
+	cargo run --release --bin custody -- bench ingest
+
+fmt: ## Format all Rust code
+	cargo fmt --all
+
+lint: ## Check formatting, and clippy with warnings as errors
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets -- -D warnings
+
+# What a test needs beside Rust. On a developer's machine the tests that cannot have it skip, and say so; where CI is set
+# there is no skipping.
+wanted = $(1) || { [ -z "$(CI)$(CUSTODY_REQUIRE_KAFKA)" ] || exit 1; printf '\n*** %s\n\n' "$(2)" >&2; }
+
+test: lint compose ## The one test command: formatting, clippy, every test, with a real Kafka and another Delta reader
+	@[ -n "$${KAFKA_BOOTSTRAP:-}" ] || $(call wanted,tests/kafka/fetch.sh >/dev/null,NO KAFKA: the tests that need a real broker will be SKIPPED)
+	@$(call wanted,$(MAKE) --no-print-directory open-reader,NO PYTHON READER: the test that reads the ledger with other engines will be SKIPPED)
+	cargo test --workspace
+
+kafka: ## Fetch the Apache Kafka that the tests run against, and print its folder
+	@tests/kafka/fetch.sh
+
+open-reader: ## Fetch the Delta readers that are not Custody (Python)
+	@cmp -s tests/open/requirements.txt $(OPEN_READER)/requirements.txt || { \
+	  echo "fetching the readers of tests/open into $(OPEN_READER)" >&2; \
+	  python3 -m venv --clear $(OPEN_READER); \
+	  $(OPEN_READER)/bin/pip install --quiet --disable-pip-version-check --only-binary :all: -r tests/open/requirements.txt; \
+	  cp tests/open/requirements.txt $(OPEN_READER)/; }
+
+compose: ## Check docker-compose.yml
+	@if ! $(COMPOSE) version >/dev/null 2>&1; then \
+	  printf '\n*** NO COMPOSE (%s): docker-compose.yml is NOT CHECKED\n\n' "$(COMPOSE)" >&2; \
+	else \
+	  $(COMPOSE) -f docker-compose.yml --profile gateways config --quiet && echo "docker-compose.yml: valid"; \
+	fi

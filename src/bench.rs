@@ -1,0 +1,128 @@
+//! `custody bench ingest`: Kafka to committed tables, against the limit of the machine, on the same messages in one run.
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::Stdio;
+use std::time::Duration;
+
+use custody_ingest::bench::{self, Measure};
+use custody_ledger::Location;
+use serde::{Deserialize, Serialize};
+
+use crate::cli::{Bench, BenchIngest, BenchPart};
+use crate::config::Config;
+use crate::exit::Failure;
+
+/// What one part took, told by its own process.
+#[derive(Debug, Serialize, Deserialize)]
+struct Report {
+    measure: Measure,
+    /// Seconds of CPU, user and system.
+    cpu_seconds: f64,
+    /// Highest resident memory, in bytes.
+    rss_bytes_max: u64,
+}
+
+/// Runs a benchmark.
+pub(crate) async fn run(config: &Config, bench: Bench) -> Result<(), Failure> {
+    let Bench::Ingest(args) = bench;
+    match args.part {
+        BenchPart::All => all(config, &args).await,
+        BenchPart::Limit | BenchPart::Custody => part(config, &args).await,
+    }
+}
+
+async fn all(config: &Config, args: &BenchIngest) -> Result<(), Failure> {
+    let topic = args.topic.clone().unwrap_or_else(|| format!("custody-bench-{}", uuid::Uuid::new_v4()));
+    let brokers = config.kafka.brokers.clone();
+    let mut out = std::io::stdout();
+    writeln!(out, "publishing {} MB of Teleport-like events to {topic} at {brokers} ...", args.megabytes)?;
+    let (to, partitions, bytes) = (topic.clone(), args.partitions, args.megabytes * 1_000_000);
+    let produced = tokio::task::spawn_blocking(move || bench::produce(&brokers, &to, partitions, bytes)).await;
+    let messages = produced.map_err(Failure::broken)?.map_err(|error| Failure::broken(anyhow::anyhow!(error)))?;
+
+    let mut reports = Vec::new();
+    for name in ["limit", "custody"] {
+        writeln!(out, "running {name} ...")?;
+        // A process of its own for each, so that the memory and CPU of one are not the other's.
+        let child = tokio::process::Command::new(std::env::current_exe()?)
+            .args(["bench", "ingest", "--part", name, "--topic", &topic, "--messages", &messages.to_string()])
+            .env("CUSTODY_KAFKA__BROKERS", &config.kafka.brokers)
+            .stdout(Stdio::piped())
+            .output()
+            .await?;
+        if !child.status.success() {
+            return Err(Failure::broken(anyhow::anyhow!(
+                "the part {name} failed: {}",
+                String::from_utf8_lossy(&child.stderr)
+            )));
+        }
+        let report: Report = serde_json::from_slice(&child.stdout).map_err(Failure::broken)?;
+        reports.push(report);
+    }
+    let bytes = reports.first().map_or(0, |limit| limit.measure.bytes);
+    writeln!(out, "\n{messages} messages, {} MB\n", bytes / 1_000_000)?;
+    writeln!(out, "| | messages/s | MB/s | CPU s | wall s | peak RSS MB |\n|---|---|---|---|---|---|")?;
+    for (name, report) in ["limit", "custody"].iter().zip(&reports) {
+        let seconds = report.measure.seconds;
+        writeln!(
+            out,
+            "| {name} | {:.0} | {:.0} | {:.1} | {seconds:.1} | {} |",
+            messages as f64 / seconds,
+            bytes as f64 / 1e6 / seconds,
+            report.cpu_seconds,
+            report.rss_bytes_max / 1_000_000,
+        )?;
+    }
+    if let [limit, custody] = reports.as_slice() {
+        writeln!(out, "\nCPU of custody / CPU of the limit: {:.2}", custody.cpu_seconds / limit.cpu_seconds)?;
+    }
+    Ok(())
+}
+
+async fn part(config: &Config, args: &BenchIngest) -> Result<(), Failure> {
+    let Some(topic) = args.topic.clone() else { return Err(Failure::usage(anyhow::anyhow!("a part needs --topic"))) };
+    let folder = std::env::temp_dir().join(format!("custody-bench-{}", uuid::Uuid::new_v4()));
+    std::fs::create_dir_all(&folder)?;
+    let measured = measure(config, args, topic, folder.clone()).await;
+    // The files are only there to have been written.
+    std::fs::remove_dir_all(&folder)?;
+    let measure = measured.map_err(|error| Failure::broken(anyhow::anyhow!(error)))?;
+    let report = Report { measure, cpu_seconds: cpu_time()?.as_secs_f64(), rss_bytes_max: rss_bytes_max()? };
+    serde_json::to_writer(std::io::stdout(), &report).map_err(Failure::broken)
+}
+
+async fn measure(
+    config: &Config,
+    args: &BenchIngest,
+    topic: String,
+    folder: PathBuf,
+) -> Result<Measure, bench::Failed> {
+    let (brokers, messages) = (config.kafka.brokers.clone(), args.messages);
+    match args.part {
+        BenchPart::Limit => {
+            tokio::task::spawn_blocking(move || bench::limit(&brokers, &topic, messages, &folder)).await?
+        }
+        _ => {
+            let location = Location::parse(&folder.to_string_lossy(), Default::default())?;
+            bench::custody(&brokers, &topic, messages, location).await
+        }
+    }
+}
+
+/// CPU time of this process so far, from `/proc` (fields 14 and 15 of `stat`, in ticks of 10 ms).
+fn cpu_time() -> Result<Duration, Failure> {
+    let stat = std::fs::read_to_string("/proc/self/stat")?;
+    // The second field is the program's name, which may hold spaces, but ends at the last parenthesis.
+    let fields = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
+    let ticks: u64 = fields.split_whitespace().skip(11).take(2).filter_map(|field| field.parse::<u64>().ok()).sum();
+    Ok(Duration::from_millis(ticks * 10))
+}
+
+/// Highest resident memory of this process so far, in bytes, from `/proc` (`VmHWM`).
+fn rss_bytes_max() -> Result<u64, Failure> {
+    let status = std::fs::read_to_string("/proc/self/status")?;
+    let kib =
+        status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.trim().strip_suffix(" kB")?.parse::<u64>().ok());
+    Ok(kib.unwrap_or(0) * 1024)
+}

@@ -1,0 +1,304 @@
+//! The command line: what can be asked, and how it is explained.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
+
+/// The chain of custody of privileged access: who was in there, why, who said yes, what did they do.
+///
+/// Custody keeps what access gateways and policy engines publish to Kafka as evidence in a ledger of Delta tables,
+/// answers questions about it in SQL, and replays recorded terminal sessions.
+///
+/// Begin with `custody demo`.
+#[derive(Debug, Parser)]
+#[command(name = "custody", version, max_term_width = 120, after_help = EXAMPLES)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+const EXAMPLES: &str = "Examples:
+  custody demo                                       the whole pipeline on an embedded broker, with sample gateways
+  custody --data custody-demo sessions               who was in there, why, and who said yes
+  custody --data custody-demo show SESSION           everything known of one session
+  custody --data custody-demo replay SESSION         play what was recorded
+  custody --data custody-demo sql 'SELECT * FROM session_access'
+
+Exit status: 0 done, 1 a check or finding failed, 2 usage, 3 unreachable or broken infrastructure.";
+
+/// Flags of every command.
+#[derive(Debug, Args)]
+pub(crate) struct Global {
+    /// Where the ledger is: a folder or the URL of an object store (s3://bucket/path, gs://…, az://…)
+    #[arg(long, global = true, value_name = "DIR|URL")]
+    pub(crate) data: Option<String>,
+    /// Configuration file (TOML); `CUSTODY_…` variables override it (CUSTODY_KAFKA__BROKERS=host:9092)
+    #[arg(long, global = true, value_name = "FILE", env = "CUSTODY_CONFIG")]
+    pub(crate) config: Option<PathBuf>,
+    /// Log more (-v: info, -vv: debug); RUST_LOG is honoured too
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    pub(crate) verbose: u8,
+    /// Write log lines as JSON
+    #[arg(long, global = true)]
+    pub(crate) log_json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run the whole pipeline in one process on an embedded broker, with live sample gateways
+    Demo(Demo),
+    /// Ingest and serve in one process
+    Up(Listen),
+    /// Read the configured topics from Kafka into the ledger
+    Ingest,
+    /// Serve the ledger over HTTP
+    Serve(Listen),
+    /// List sessions with their reason, approvers and recording
+    Sessions(Sessions),
+    /// Show everything known of one session
+    Show(Show),
+    /// Ask in SQL (read-only)
+    Sql(Sql),
+    /// Play a session's recording in this terminal
+    Replay(Replay),
+    /// Write a session's recording for other tools
+    Export(Export),
+    /// Print the configuration that is in force, secrets masked
+    Config,
+    /// Check configuration, brokers, topics and ledger, and say how to mend what fails
+    Doctor,
+    /// Measure on this machine
+    #[command(subcommand)]
+    Bench(Bench),
+    /// Print shell completions
+    Completions {
+        /// The shell
+        shell: Shell,
+    },
+}
+
+/// Run the demo.
+#[derive(Debug, Args)]
+pub(crate) struct Demo {
+    #[command(subcommand)]
+    pub(crate) part: Option<DemoPart>,
+    /// Stop after this long, for example 20s or 2m (default: run until Ctrl-C)
+    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
+    pub(crate) exit_after: Option<Duration>,
+    #[command(flatten)]
+    pub(crate) listen: Listen,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum DemoPart {
+    /// Only the sample gateways, publishing to real brokers
+    Gateways {
+        /// Bootstrap addresses (default: kafka.brokers of the configuration)
+        #[arg(long)]
+        brokers: Option<String>,
+    },
+}
+
+#[derive(Debug, Args, Clone)]
+pub(crate) struct Listen {
+    /// Address and port to listen on (default: http.listen of the configuration, 127.0.0.1:7878)
+    #[arg(long, value_name = "ADDR:PORT")]
+    pub(crate) listen: Option<SocketAddr>,
+    /// Serve on an address that others can reach, without asking who they are
+    #[arg(long)]
+    pub(crate) no_authentication: bool,
+}
+
+/// How rows are printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum RowFormat {
+    /// For people; control characters are made visible
+    Table,
+    /// RFC 4180 with a header line
+    Csv,
+    /// One array
+    Json,
+    /// One object a line
+    Ndjson,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Sessions {
+    /// Only sessions of this user
+    #[arg(long)]
+    pub(crate) actor: Option<String>,
+    /// Only sessions on this target
+    #[arg(long)]
+    pub(crate) target: Option<String>,
+    /// Only sessions under this access request
+    #[arg(long, value_name = "ID")]
+    pub(crate) request: Option<String>,
+    /// Only sessions in this state (running, ended, …)
+    #[arg(long)]
+    pub(crate) state: Option<String>,
+    /// Only sessions linked in this way: explicit, policy, ticket, inferred, none
+    #[arg(long, value_name = "METHOD")]
+    pub(crate) link: Option<String>,
+    /// Only sessions that began at or after this instant (RFC 3339)
+    #[arg(long, value_name = "TIME", value_parser = parse_instant)]
+    pub(crate) from: Option<i64>,
+    /// Only sessions that began before this instant (RFC 3339)
+    #[arg(long, value_name = "TIME", value_parser = parse_instant)]
+    pub(crate) to: Option<i64>,
+    /// Only sessions with this text in the reason of their access
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) reason: Option<String>,
+    /// At most this many, newest first (up to 1000)
+    #[arg(long, default_value_t = 100)]
+    pub(crate) limit: usize,
+    /// How to print
+    #[arg(long, value_enum, default_value_t = RowFormat::Table)]
+    pub(crate) format: RowFormat,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Show {
+    /// Id of the session
+    pub(crate) session: String,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Tables and views: custody sql 'SHOW TABLES'. Columns: custody sql 'DESCRIBE sessions'.
+A statement of '-' is read from standard input.")]
+pub(crate) struct Sql {
+    /// One SELECT (or SHOW, DESCRIBE, EXPLAIN)
+    pub(crate) statement: String,
+    /// How to print
+    #[arg(long, value_enum, default_value_t = RowFormat::Table)]
+    pub(crate) format: RowFormat,
+    /// At most this many rows (default: query.rows_max of the configuration)
+    #[arg(long)]
+    pub(crate) rows_max: Option<usize>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Replay {
+    /// Id of the session
+    pub(crate) session: String,
+    /// Times as fast as it was recorded
+    #[arg(long, default_value_t = 1.0, value_parser = parse_speed)]
+    pub(crate) speed: f64,
+    /// Cut pauses to this long, for example 2s
+    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
+    pub(crate) idle_limit: Option<Duration>,
+}
+
+/// What a recording is written as.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum CastFormat {
+    /// asciinema, version 2
+    AsciicastV2,
+    /// asciinema, version 3
+    AsciicastV3,
+    /// The lines that were on the screen
+    Text,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Export {
+    /// Id of the session
+    pub(crate) session: String,
+    /// The format
+    #[arg(long = "as", value_enum)]
+    pub(crate) format: CastFormat,
+    /// Where to write (default: standard output)
+    #[arg(long, short, value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Bench {
+    /// Kafka to committed tables, against the limit: consuming and writing the raw values as Parquet
+    Ingest(BenchIngest),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct BenchIngest {
+    /// Megabytes of Teleport-like events
+    #[arg(long, default_value_t = 1024)]
+    pub(crate) megabytes: u64,
+    /// Partitions of the topic
+    #[arg(long, default_value_t = 4)]
+    pub(crate) partitions: i32,
+    /// What to run; each runs in a process of its own
+    #[arg(long, value_enum, default_value_t = BenchPart::All, hide = true)]
+    pub(crate) part: BenchPart,
+    /// Topic to read
+    #[arg(long, hide = true)]
+    pub(crate) topic: Option<String>,
+    /// Messages in the topic
+    #[arg(long, hide = true, default_value_t = 0)]
+    pub(crate) messages: u64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum BenchPart {
+    All,
+    Limit,
+    Custody,
+}
+
+/// Reads `20s`, `500ms`, `2m`, `1h`.
+fn parse_duration(text: &str) -> Result<Duration, String> {
+    let digits = text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit() || c == '.').len();
+    let (number, unit) = text.split_at(digits);
+    let seconds = match unit {
+        "ms" => 0.001,
+        "s" | "" => 1.0,
+        "m" => 60.0,
+        "h" => 3600.0,
+        _ => return Err("expected a number with ms, s, m or h, for example 20s".to_owned()),
+    };
+    let number: f64 = number.parse().map_err(|_| "expected a number with ms, s, m or h, for example 20s".to_owned())?;
+    Duration::try_from_secs_f64(number * seconds).map_err(|error| error.to_string())
+}
+
+fn parse_speed(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(speed) if (0.01..=1000.0).contains(&speed) => Ok(speed),
+        _ => Err("expected a number from 0.01 to 1000".to_owned()),
+    }
+}
+
+fn parse_instant(text: &str) -> Result<i64, String> {
+    match custody_schemas::time::parse_rfc3339(text) {
+        Some(custody_schemas::time::Parsed::At(at)) => Ok(at),
+        _ => Err("expected an instant like 2026-11-02T09:00:00Z".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_definition_is_valid() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn durations_are_read_with_their_units() {
+        let cases = [("20s", Some(20_000)), ("500ms", Some(500)), ("1.5m", Some(90_000)), ("2", Some(2000))];
+        for (text, millis) in cases {
+            assert_eq!(parse_duration(text).ok().map(|time| time.as_millis()), millis, "{text}");
+        }
+        for text in ["", "s", "-1s", "1d", "nan"] {
+            assert!(parse_duration(text).is_err(), "{text}");
+        }
+    }
+}

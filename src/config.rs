@@ -1,0 +1,263 @@
+//! Configuration: defaults, then a TOML file, then `CUSTODY_…` variables, then flags.
+
+use std::collections::{BTreeMap, HashMap};
+use std::net::SocketAddr;
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::Context;
+use custody_ingest::source::{SessionIdFrom, Source, SourceKind};
+use custody_ingest::{Flush, OnLostMessages};
+use custody_ledger::Location;
+use figment::Figment;
+use figment::providers::{Env, Format, Serialized, Toml};
+use serde::{Deserialize, Serialize};
+
+/// Everything that can be configured. `custody config` prints what is in force.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Config {
+    /// Where the ledger is: a folder, or the URL of an object store.
+    pub(crate) data: String,
+    /// Options of the object store (`AWS_ENDPOINT_URL`, ...); those of the environment are taken too.
+    pub(crate) store: BTreeMap<String, String>,
+    pub(crate) kafka: Kafka,
+    /// The topics that are read.
+    pub(crate) topics: Vec<Topic>,
+    /// When a batch is committed.
+    pub(crate) flush: Flush,
+    pub(crate) http: Http,
+    pub(crate) query: Query,
+}
+
+/// `[kafka]`
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Kafka {
+    /// Bootstrap addresses, joined by commas.
+    pub(crate) brokers: String,
+    /// Consumer group.
+    pub(crate) group: String,
+    /// Name of this Kafka cluster in the ledger's cursors.
+    pub(crate) cluster: String,
+    /// What to do when Kafka deleted messages before they were read.
+    pub(crate) on_lost_messages: OnLostMessages,
+    /// Further settings of librdkafka.
+    pub(crate) options: BTreeMap<String, String>,
+}
+
+impl Default for Kafka {
+    fn default() -> Self {
+        Self {
+            brokers: "127.0.0.1:9092".to_owned(),
+            group: "custody".to_owned(),
+            cluster: "kafka".to_owned(),
+            on_lost_messages: OnLostMessages::Stop,
+            options: BTreeMap::new(),
+        }
+    }
+}
+
+/// One of `[[topics]]`
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Topic {
+    /// Name of the topic.
+    pub(crate) name: String,
+    /// Which decoder.
+    pub(crate) source: SourceKind,
+    /// Where a session's id is looked for.
+    #[serde(default = "Source::default_session_id")]
+    pub(crate) session_id: Vec<SessionIdFrom>,
+}
+
+/// `[http]`
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Http {
+    /// Address and port to listen on.
+    pub(crate) listen: SocketAddr,
+    /// Serve on an address that others reach, without asking who they are.
+    pub(crate) no_authentication: bool,
+}
+
+impl Default for Http {
+    fn default() -> Self {
+        Self { listen: SocketAddr::from(([127, 0, 0, 1], 7878)), no_authentication: false }
+    }
+}
+
+/// `[query]`: what one question may cost.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Query {
+    /// Seconds until a query is stopped.
+    pub(crate) seconds_max: u64,
+    /// Megabytes of memory that running queries may use together.
+    pub(crate) memory_mb_max: usize,
+    /// Rows of one answer; more are cut off, and the answer says so.
+    pub(crate) rows_max: usize,
+    /// Queries that run at once; more wait.
+    pub(crate) concurrent_max: usize,
+}
+
+impl Default for Query {
+    fn default() -> Self {
+        Self { seconds_max: 60, memory_mb_max: 512, rows_max: 100_000, concurrent_max: 4 }
+    }
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            data: "custody-data".to_owned(),
+            store: BTreeMap::new(),
+            kafka: Kafka::default(),
+            topics: default_topics(),
+            flush: Flush::default(),
+            http: Http::default(),
+            query: Query::default(),
+        }
+    }
+}
+
+/// The topics that are read when the configuration names none.
+pub(crate) fn default_topics() -> Vec<Topic> {
+    [
+        ("teleport.audit", SourceKind::Teleport),
+        ("teleport.sessions", SourceKind::Teleport),
+        ("opa.decisions", SourceKind::Opa),
+        ("custody.sessions", SourceKind::Asciicast),
+    ]
+    .map(|(name, source)| Topic { name: name.to_owned(), source, session_id: Source::default_session_id() })
+    .into()
+}
+
+/// Names of configuration sections: `CUSTODY_` variables that begin with another are not ours.
+const SECTIONS: [&str; 7] = ["data", "store", "kafka", "topics", "flush", "http", "query"];
+
+impl Config {
+    /// Reads the configuration.
+    ///
+    /// # Errors
+    ///
+    /// A message that names the file or variable and the key.
+    pub(crate) fn load(file: Option<&Path>, data: Option<&str>) -> anyhow::Result<Self> {
+        let mut figment = Figment::from(Serialized::defaults(Self::default()));
+        if let Some(file) = file {
+            anyhow::ensure!(file.is_file(), "there is no configuration file {}", file.display());
+            figment = figment.merge(Toml::file_exact(file));
+        }
+        let variables = Env::prefixed("CUSTODY_")
+            .filter(|key| SECTIONS.iter().any(|section| key.as_str().split("__").next().is_some_and(|k| k == *section)))
+            .split("__");
+        figment = figment.merge(variables);
+        if let Some(data) = data {
+            figment = figment.merge(Serialized::default("data", data));
+        }
+        let config: Self = figment.extract().context("the configuration is refused")?;
+        let mut names: Vec<&str> = config.topics.iter().map(|topic| topic.name.as_str()).collect();
+        names.sort_unstable();
+        let twice = names.windows(2).find_map(|pair| matches!(pair, [a, b] if a == b).then(|| pair.first()).flatten());
+        if let Some(name) = twice {
+            anyhow::bail!("the topic {name:?} is configured twice");
+        }
+        Ok(config)
+    }
+
+    /// The place of the ledger.
+    ///
+    /// # Errors
+    ///
+    /// When it names none, or is set to lose evidence.
+    pub(crate) fn location(&self) -> Result<Location, custody_ledger::LedgerError> {
+        Location::parse(&self.data, self.store.clone().into_iter().collect::<HashMap<_, _>>())
+    }
+
+    /// What ingest is told.
+    pub(crate) fn ingest(&self) -> custody_ingest::Config {
+        let topic = |topic: &Topic| custody_ingest::Topic {
+            name: topic.name.clone(),
+            source: Source { kind: topic.source, session_id: topic.session_id.clone() },
+        };
+        custody_ingest::Config {
+            brokers: self.kafka.brokers.clone(),
+            group: self.kafka.group.clone(),
+            cluster: self.kafka.cluster.clone(),
+            on_lost_messages: self.kafka.on_lost_messages,
+            options: self.kafka.options.clone(),
+            topics: self.topics.iter().map(topic).collect(),
+            flush: self.flush,
+        }
+    }
+
+    /// What queries may use together.
+    pub(crate) fn limits(&self) -> custody_query::Limits {
+        custody_query::Limits {
+            memory_bytes: self.query.memory_mb_max.saturating_mul(1024 * 1024),
+            queries: self.query.concurrent_max,
+            ..custody_query::Limits::default()
+        }
+    }
+
+    /// What one query may cost.
+    pub(crate) fn bounds(&self) -> custody_query::Bounds {
+        custody_query::Bounds {
+            time: Some(Duration::from_secs(self.query.seconds_max)),
+            rows: Some(self.query.rows_max),
+        }
+    }
+
+    /// A copy that may be shown: values that look like secrets are replaced.
+    pub(crate) fn masked(&self) -> Self {
+        let mut shown = self.clone();
+        let options = shown.kafka.options.iter_mut().chain(shown.store.iter_mut());
+        for (_, value) in options.filter(|(name, value)| is_secret(name) && !value.is_empty()) {
+            *value = "********".to_owned();
+        }
+        shown
+    }
+}
+
+/// Whether an option of that name holds a secret. Rather one too many than one too few.
+fn is_secret(name: &str) -> bool {
+    let name = name.to_ascii_lowercase();
+    ["password", "secret", "token", "key", "jaas", "sas", "credential", "pem"].iter().any(|word| name.contains(word))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_overrides_defaults_and_unknown_keys_are_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("custody.toml");
+        let text = r#"
+            data = "s3://bucket/ledger"
+            [kafka]
+            brokers = "kafka:9092"
+            options = { "sasl.password" = "hunter2", "security.protocol" = "SASL_SSL" }
+            [[topics]]
+            name = "prod"
+            source = "teleport"
+            session_id = ["key", { header = "sid" }, { field = "_http_path" }]
+        "#;
+        std::fs::write(&file, text).unwrap();
+        let config = Config::load(Some(&file), None).unwrap();
+        assert_eq!(config.kafka.brokers, "kafka:9092");
+        assert_eq!(config.kafka.group, "custody");
+        assert_eq!(config.topics.len(), 1);
+        assert_eq!(config.topics[0].session_id.len(), 3);
+        assert_eq!(config.masked().kafka.options["sasl.password"], "********");
+        assert_eq!(config.masked().kafka.options["security.protocol"], "SASL_SSL");
+        assert_eq!(Config::load(Some(&file), Some("elsewhere")).unwrap().data, "elsewhere");
+
+        std::fs::write(&file, "[kafka]\nbroker = \"x\"").unwrap();
+        let refused = format!("{:#}", Config::load(Some(&file), None).unwrap_err());
+        assert!(refused.contains("broker"), "{refused}");
+        std::fs::write(&file, "[[topics]]\nname='a'\nsource='opa'\n[[topics]]\nname='a'\nsource='opa'").unwrap();
+        let refused = format!("{:#}", Config::load(Some(&file), None).unwrap_err());
+        assert!(refused.contains("twice"), "{refused}");
+    }
+}

@@ -1,0 +1,381 @@
+//! The HTTP face: health, metrics, and the API that `GET /api/v1/openapi.json` describes.
+//!
+//! Every answer is computed from the ledger at the moment it is asked for; `x-custody-versions` says from which versions
+//! of the tables. Errors have one shape everywhere: `{"error": {"kind", "message"}}`.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::{DefaultBodyLimit, Path, Query, Request, State as Axum};
+use axum::http::{HeaderName, HeaderValue, StatusCode, Uri, header};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use custody_ingest::Health;
+use custody_query::format::{Format, RowWriter};
+use custody_query::sessions::{PAGE_SESSIONS_MAX, SessionDetail, SessionFilter, SessionPage, Time};
+use custody_query::{Bounds, Engine, QueryError, Versions};
+use custody_replay::{Recording, encode};
+use metrics_exporter_prometheus::PrometheusHandle;
+use serde::{Deserialize, Serialize};
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use utoipa::{IntoParams, OpenApi, ToSchema};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use crate::exit::Failure;
+use crate::shutdown;
+
+/// A request may be this long: a statement of SQL, not a document.
+const BODY_BYTES_MAX: usize = 256 * 1024;
+/// An answer is put together in memory, so that a failure half-way is still an error and not a torn answer.
+const ANSWER_BYTES_MAX: usize = 128 * 1024 * 1024;
+/// Sessions of a page when the question does not say.
+const PAGE_SESSIONS: usize = 100;
+/// The versions of the tables that an answer was made from.
+const VERSIONS: HeaderName = HeaderName::from_static("x-custody-versions");
+/// `true` when rows were cut off.
+const TRUNCATED: HeaderName = HeaderName::from_static("x-custody-truncated");
+
+/// What the handlers share.
+#[derive(Clone)]
+pub(crate) struct State {
+    engine: Arc<Engine>,
+    bounds: Bounds,
+    health: Option<Health>,
+    metrics: PrometheusHandle,
+}
+
+impl State {
+    /// `health` is that of an ingest in the same process, if there is one.
+    pub(crate) fn new(engine: Engine, bounds: Bounds, health: Option<Health>, metrics: PrometheusHandle) -> Self {
+        Self { engine: Arc::new(engine), bounds, health, metrics }
+    }
+}
+
+/// Serves until asked to stop.
+pub(crate) async fn serve(listener: TcpListener, state: State, stop: watch::Receiver<bool>) -> Result<(), Failure> {
+    let address = listener.local_addr()?;
+    tracing::info!(%address, "serving");
+    let mut router = router(state);
+    if address.ip().is_loopback() {
+        router = router.layer(middleware::from_fn(only_local_names));
+    }
+    axum::serve(listener, router).with_graceful_shutdown(shutdown::wait(stop)).await?;
+    Ok(())
+}
+
+#[derive(OpenApi)]
+#[openapi(
+    info(title = "Custody", description = "The chain of custody of privileged access"),
+    tags((name = "sessions", description = "Sessions, their reasons and approvers"), (name = "sql", description = "Questions"))
+)]
+struct Api;
+
+fn router(state: State) -> axum::Router {
+    let (router, api) = OpenApiRouter::with_openapi(Api::openapi())
+        .routes(routes!(healthz))
+        .routes(routes!(readyz))
+        .routes(routes!(metrics))
+        .routes(routes!(list_sessions))
+        .routes(routes!(get_session))
+        .routes(routes!(get_recording))
+        .routes(routes!(post_sql))
+        .split_for_parts();
+    router
+        .route("/api/v1/openapi.json", get(move || std::future::ready(Json(api.clone()))))
+        .fallback(|uri: Uri| async move { ApiError::not_found(format!("there is nothing at {}", uri.path())) })
+        .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
+        .layer(middleware::from_fn(harden))
+        .with_state(state)
+}
+
+/// What is shown comes from hostile input: nobody is to guess types, frame it, or keep it.
+async fn harden(request: Request, next: Next) -> Response {
+    let mut response = next.run(request).await;
+    let headers = response.headers_mut();
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.insert(header::X_FRAME_OPTIONS, HeaderValue::from_static("DENY"));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static("default-src 'none'"));
+    response
+}
+
+/// On a loopback address only local names are answered: a web page whose name its owner points at 127.0.0.1 (DNS
+/// rebinding) would otherwise read the ledger through the browser of whoever opens it.
+async fn only_local_names(request: Request, next: Next) -> Response {
+    let host = request.headers().get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
+    let name = host.rsplit_once(':').map_or(host, |(name, port)| match port.parse::<u16>() {
+        Ok(_) => name,
+        Err(_) => host,
+    });
+    if name.eq_ignore_ascii_case("localhost")
+        || name.trim_matches(['[', ']']).parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
+    {
+        return next.run(request).await;
+    }
+    ApiError {
+        status: StatusCode::MISDIRECTED_REQUEST,
+        kind: "host",
+        message: "Custody listens on a loopback address and answers to localhost only".to_owned(),
+    }
+    .into_response()
+}
+
+/// Whether the process lives.
+#[utoipa::path(get, path = "/healthz", tag = "operation", responses((status = 200, description = "It does")))]
+async fn healthz() -> &'static str {
+    "ok\n"
+}
+
+/// How the parts are doing.
+#[derive(Serialize, ToSchema)]
+struct Readiness {
+    /// Whether every part answers.
+    ready: bool,
+    /// The parts: `ledger`, and in a process that ingests `kafka` and `store`.
+    #[schema(value_type = Vec<Object>)]
+    parts: Vec<serde_json::Value>,
+}
+
+/// Whether questions can be answered, and messages taken in where this process ingests.
+#[utoipa::path(get, path = "/readyz", tag = "operation", responses(
+    (status = 200, body = Readiness, description = "Every part answers"),
+    (status = 503, body = Readiness, description = "Some part does not, and why")
+))]
+async fn readyz(Axum(state): Axum<State>) -> (StatusCode, Json<Readiness>) {
+    let ledger = state.engine.versions().await;
+    let mut ready = ledger.is_ok();
+    let mut parts = vec![match ledger {
+        Ok(_) => serde_json::json!({ "component": "ledger", "state": "up" }),
+        Err(error) => serde_json::json!({ "component": "ledger", "state": "down", "why": error.to_string() }),
+    }];
+    if let Some(health) = &state.health {
+        ready &= health.is_ready();
+        for (component, how) in health.get() {
+            let mut part = serde_json::json!(how);
+            if let Some(part) = part.as_object_mut() {
+                part.insert("component".to_owned(), serde_json::json!(component));
+            }
+            parts.push(part);
+        }
+    }
+    let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    (status, Json(Readiness { ready, parts }))
+}
+
+/// Metrics in Prometheus' text format.
+#[utoipa::path(get, path = "/metrics", tag = "operation", responses((status = 200, content_type = "text/plain")))]
+async fn metrics(Axum(state): Axum<State>) -> Response {
+    let headers = [(header::CONTENT_TYPE, "text/plain; version=0.0.4")];
+    (headers, state.metrics.render()).into_response()
+}
+
+/// Which sessions.
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+struct ListSessions {
+    /// Of this user.
+    actor: Option<String>,
+    /// On this target.
+    target: Option<String>,
+    /// `running`, `ended` or `unknown`.
+    state: Option<String>,
+    /// Under this access request.
+    request: Option<String>,
+    /// Linked in this way: `explicit`, `policy`, `ticket`, `inferred`, `none`.
+    link: Option<String>,
+    /// Whose reason contains this text.
+    reason: Option<String>,
+    /// Began at or after this instant (RFC 3339).
+    from: Option<String>,
+    /// Began before this instant (RFC 3339).
+    to: Option<String>,
+    /// Sessions of a page, 1 to 1000.
+    limit: Option<usize>,
+    /// `next` of the page before.
+    after: Option<String>,
+}
+
+/// Sessions, newest first, with what gave access to them.
+#[utoipa::path(get, path = "/api/v1/sessions", tag = "sessions", params(ListSessions), responses(
+    (status = 200, body = SessionPage), (status = 400, body = ErrorBody)
+))]
+async fn list_sessions(Axum(state): Axum<State>, uri: Uri) -> Result<Json<SessionPage>, ApiError> {
+    let Query(asked): Query<ListSessions> =
+        Query::try_from_uri(&uri).map_err(|error| ApiError::bad_request(error.body_text()))?;
+    let limit = asked.limit.unwrap_or(PAGE_SESSIONS);
+    if !(1..=PAGE_SESSIONS_MAX).contains(&limit) {
+        return Err(ApiError::bad_request(format!("limit must be from 1 to {PAGE_SESSIONS_MAX}")));
+    }
+    let filter = SessionFilter {
+        actor: asked.actor,
+        target: asked.target,
+        state: asked.state,
+        request_id: asked.request,
+        link_method: asked.link,
+        reason: asked.reason,
+        from: asked.from.as_deref().map(|text| instant("from", text)).transpose()?,
+        to: asked.to.as_deref().map(|text| instant("to", text)).transpose()?,
+        after: asked.after,
+    };
+    Ok(Json(state.engine.sessions(&filter, limit).await?))
+}
+
+/// Everything known of one session.
+#[utoipa::path(get, path = "/api/v1/sessions/{id}", tag = "sessions", params(("id" = String, Path)), responses(
+    (status = 200, body = SessionDetail), (status = 404, body = ErrorBody)
+))]
+async fn get_session(Axum(state): Axum<State>, Path(id): Path<String>) -> Result<Json<SessionDetail>, ApiError> {
+    match state.engine.session(&id).await? {
+        Some(session) => Ok(Json(session)),
+        None => Err(ApiError::not_found(format!("no session {id:?} is in the ledger"))),
+    }
+}
+
+/// The recording of a session as asciicast version 2.
+#[utoipa::path(get, path = "/api/v1/sessions/{id}/recording.cast", tag = "sessions", params(("id" = String, Path)),
+    responses((status = 200, content_type = "application/x-asciicast"), (status = 404, body = ErrorBody)))]
+async fn get_recording(Axum(state): Axum<State>, Path(id): Path<String>) -> Result<Response, ApiError> {
+    let missing = || ApiError::not_found(format!("no recording of a session {id:?} is in the ledger"));
+    let session = state.engine.session(&id).await?.ok_or_else(missing)?;
+    let frames = state.engine.frames(&session.linked.session.source, &id).await?;
+    if frames.is_empty() {
+        return Err(missing());
+    }
+    let mut cast = Vec::new();
+    encode::asciicast_v2(&Recording::from_frames(id, frames), &mut cast).map_err(ApiError::internal)?;
+    Ok(([(header::CONTENT_TYPE, "application/x-asciicast")], cast).into_response())
+}
+
+/// A question.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct SqlQuestion {
+    /// One SELECT, SHOW, DESCRIBE or EXPLAIN.
+    sql: String,
+    /// `json` (an array of objects), `ndjson`, `csv`, or `arrow` (an IPC stream).
+    #[serde(default = "default_format")]
+    #[schema(default = "json")]
+    format: String,
+    /// At most this many rows; the server's own bound holds too.
+    rows_max: Option<usize>,
+}
+
+fn default_format() -> String {
+    Format::Json.as_str().to_owned()
+}
+
+/// Answers a question in SQL, read-only and bounded.
+///
+/// `x-custody-truncated: true` says that rows were cut off, `x-custody-versions` which versions of the tables were read.
+#[utoipa::path(post, path = "/api/v1/sql", tag = "sql", request_body = SqlQuestion, responses(
+    (status = 200, description = "The rows", content_type = "application/json"),
+    (status = 400, body = ErrorBody, description = "The question is wrong"),
+    (status = 403, body = ErrorBody, description = "The question asks for more than reading"),
+    (status = 408, body = ErrorBody, description = "It takes too long"),
+    (status = 413, body = ErrorBody, description = "The answer, or the memory that it needs, is too large")
+))]
+async fn post_sql(Axum(state): Axum<State>, request: Request) -> Result<Response, ApiError> {
+    // By hand, so that an unreadable body has the same shape of error as everything else.
+    let Json(asked) = <Json<SqlQuestion> as axum::extract::FromRequest<()>>::from_request(request, &())
+        .await
+        .map_err(|error| ApiError { status: error.status(), kind: "request", message: error.body_text() })?;
+    let format = Format::from_name(&asked.format)
+        .filter(|format| *format != Format::Table)
+        .ok_or_else(|| ApiError::bad_request("format must be json, ndjson, csv or arrow".to_owned()))?;
+    let rows = match (asked.rows_max, state.bounds.rows) {
+        (Some(asked), Some(most)) => Some(asked.min(most)),
+        (asked, most) => asked.or(most),
+    };
+    let mut stream = state.engine.query(&asked.sql, Bounds { rows, ..state.bounds }).await?;
+    let mut writer = RowWriter::new(Vec::new(), format, &stream.schema()).map_err(ApiError::internal)?;
+    while let Some(batch) = stream.next().await {
+        writer.write(&batch?).map_err(ApiError::internal)?;
+        if writer.get_mut().len() > ANSWER_BYTES_MAX {
+            return Err(QueryError::TooLarge { what: "the answer".to_owned(), bytes_max: ANSWER_BYTES_MAX }.into());
+        }
+    }
+    let answer = writer.finish().map_err(ApiError::internal)?;
+    let headers = [
+        (header::CONTENT_TYPE, HeaderValue::from_static(format.media_type())),
+        (VERSIONS, versions(stream.versions())),
+        (TRUNCATED, HeaderValue::from_static(if stream.truncated() { "true" } else { "false" })),
+    ];
+    Ok((headers, answer).into_response())
+}
+
+fn versions(Versions { records, events, frames }: Versions) -> HeaderValue {
+    let text = format!("records={records},events={events},frames={frames}");
+    HeaderValue::from_str(&text).unwrap_or(HeaderValue::from_static(""))
+}
+
+fn instant(name: &str, text: &str) -> Result<Time, ApiError> {
+    match custody_schemas::time::parse_rfc3339(text) {
+        Some(custody_schemas::time::Parsed::At(at)) => Ok(Time(at)),
+        _ => Err(ApiError::bad_request(format!("{name} must be an instant like 2026-11-02T09:00:00Z"))),
+    }
+}
+
+/// The shape of every error.
+#[derive(Serialize, ToSchema)]
+struct ErrorBody {
+    error: ErrorDetail,
+}
+
+/// What went wrong.
+#[derive(Serialize, ToSchema)]
+struct ErrorDetail {
+    /// A word for programs.
+    kind: &'static str,
+    /// A sentence for people.
+    message: String,
+}
+
+/// An error on its way out.
+struct ApiError {
+    status: StatusCode,
+    kind: &'static str,
+    message: String,
+}
+
+impl ApiError {
+    fn bad_request(message: String) -> Self {
+        Self { status: StatusCode::BAD_REQUEST, kind: "request", message }
+    }
+
+    fn not_found(message: String) -> Self {
+        Self { status: StatusCode::NOT_FOUND, kind: "not_found", message }
+    }
+
+    fn internal(error: impl std::fmt::Display) -> Self {
+        tracing::error!(%error, "an answer could not be written");
+        Self { status: StatusCode::INTERNAL_SERVER_ERROR, kind: "internal", message: "see the server's log".to_owned() }
+    }
+}
+
+impl From<QueryError> for ApiError {
+    fn from(error: QueryError) -> Self {
+        let (status, kind) = match &error {
+            QueryError::Invalid(_) => (StatusCode::BAD_REQUEST, "query"),
+            QueryError::Forbidden(_) => (StatusCode::FORBIDDEN, "forbidden"),
+            QueryError::Timeout(_) => (StatusCode::REQUEST_TIMEOUT, "timeout"),
+            QueryError::Resources(_) | QueryError::TooLarge { .. } => (StatusCode::PAYLOAD_TOO_LARGE, "too_large"),
+            QueryError::Store(_) => (StatusCode::SERVICE_UNAVAILABLE, "store"),
+            QueryError::Internal(_) => (StatusCode::INTERNAL_SERVER_ERROR, "internal"),
+        };
+        if status.is_server_error() {
+            tracing::error!(%error, "a question could not be answered");
+        }
+        Self { status, kind, message: error.to_string() }
+    }
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        let body = ErrorBody { error: ErrorDetail { kind: self.kind, message: self.message } };
+        (self.status, Json(body)).into_response()
+    }
+}

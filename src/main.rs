@@ -1,0 +1,93 @@
+//! `custody`: the one binary. It composes the crates, and knows the command line, HTTP and configuration.
+
+mod bench;
+mod cli;
+mod config;
+mod demo;
+mod exit;
+mod http;
+mod run;
+mod show;
+mod shutdown;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+
+use crate::cli::{Cli, Command, DemoPart};
+use crate::config::Config;
+use crate::exit::Failure;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    start_log(&cli);
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return Failure::broken(error).report(),
+    };
+    let done = runtime.block_on(dispatch(cli));
+    // A question that is still running in the background must not keep a command that is done.
+    runtime.shutdown_background();
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => failure.report(),
+    }
+}
+
+async fn dispatch(cli: Cli) -> Result<(), Failure> {
+    if let Command::Completions { shell } = cli.command {
+        clap_complete::generate(
+            shell,
+            &mut <Cli as clap::CommandFactory>::command(),
+            "custody",
+            &mut std::io::stdout(),
+        );
+        return Ok(());
+    }
+    let data = cli.global.data.as_deref();
+    let config = Config::load(cli.global.config.as_deref(), data).map_err(Failure::usage)?;
+    match cli.command {
+        Command::Demo(demo) => match demo.part {
+            Some(DemoPart::Gateways { brokers }) => demo::gateways(&config, brokers, demo.exit_after).await,
+            None => demo::run(config, data.is_some(), &demo).await,
+        },
+        Command::Up(listen) => run::up(config, &listen).await,
+        Command::Ingest => run::ingest(config).await,
+        Command::Serve(listen) => run::serve(config, &listen).await,
+        Command::Sessions(sessions) => show::sessions(&config, sessions).await,
+        Command::Show(args) => show::session(&config, &args).await,
+        Command::Sql(sql) => show::sql(&config, &sql).await,
+        Command::Replay(replay) => show::replay(&config, &replay).await,
+        Command::Export(export) => show::export(&config, &export).await,
+        Command::Config => run::print_config(&config),
+        Command::Doctor => run::doctor(&config).await,
+        Command::Bench(bench) => bench::run(&config, bench).await,
+        // Handled above: completions need no configuration.
+        Command::Completions { .. } => Ok(()),
+    }
+}
+
+/// Log lines go to standard error. Commands that run on say what they do; the others only warn. The Delta library logs
+/// each error that it returns, and those are told where they matter.
+fn start_log(cli: &Cli) {
+    let runs_on = matches!(cli.command, Command::Up(_) | Command::Ingest | Command::Serve(_));
+    let level = match (cli.global.verbose, runs_on) {
+        (0, false) => "warn,deltalake_core=off,librdkafka=off,rdkafka=off",
+        (0, true) | (1, _) => {
+            "warn,deltalake_core=off,librdkafka=off,rdkafka=off,custody=info,custody_ingest=info,custody_ledger=info,custody_query=info"
+        }
+        _ => "info,custody=debug,custody_ingest=debug,custody_ledger=debug,custody_query=debug",
+    };
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(level));
+    let registry = tracing_subscriber::registry().with(filter);
+    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    if cli.global.log_json {
+        registry.with(lines.json()).init();
+    } else {
+        let colours = std::io::IsTerminal::is_terminal(&std::io::stderr());
+        registry.with(lines.with_ansi(colours).with_target(false)).init();
+    }
+}

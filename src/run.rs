@@ -1,0 +1,164 @@
+//! Commands that run on: `up`, `ingest`, `serve`; and those that look at the set-up: `config`, `doctor`.
+
+use std::io::Write;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use custody_ingest::Health;
+use custody_ledger::{Ledger, Location};
+use custody_query::Engine;
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+use tokio::sync::watch;
+
+use crate::cli::Listen;
+use crate::config::Config;
+use crate::exit::Failure;
+use crate::{http, shutdown};
+
+/// `custody up`: ingest and serve, until asked to stop.
+pub(crate) async fn up(config: Config, listen: &Listen) -> Result<(), Failure> {
+    let address = address(&config, listen)?;
+    let stop = shutdown::requested(None)?;
+    let health = Health::default();
+    let metrics = install_metrics()?;
+    let listener = bind(address).await?;
+    let location = config.location()?;
+    let ingesting = custody_ingest::run(config.ingest(), location.clone(), health.clone(), stop.clone());
+    let serving = async {
+        // The tables are made by ingest, once the store answers.
+        let Some(ledger) = wait_for_ledger(&location, stop.clone()).await? else { return Ok(()) };
+        let engine = Engine::open(&ledger, config.limits()).await?;
+        let state = http::State::new(engine, config.bounds(), Some(health.clone()), metrics);
+        http::serve(listener, state, stop.clone()).await
+    };
+    tokio::try_join!(async { ingesting.await.map_err(Failure::from) }, serving).map(drop)
+}
+
+/// `custody ingest`
+pub(crate) async fn ingest(config: Config) -> Result<(), Failure> {
+    let stop = shutdown::requested(None)?;
+    let location = config.location()?;
+    tracing::info!(brokers = config.kafka.brokers, ledger = %location.url(), "ingesting");
+    custody_ingest::run(config.ingest(), location, Health::default(), stop).await?;
+    Ok(())
+}
+
+/// `custody serve`
+pub(crate) async fn serve(config: Config, listen: &Listen) -> Result<(), Failure> {
+    let address = address(&config, listen)?;
+    let stop = shutdown::requested(None)?;
+    let ledger = Ledger::existing(config.location()?).await?;
+    let engine = Engine::open(&ledger, config.limits()).await?;
+    let state = http::State::new(engine, config.bounds(), None, install_metrics()?);
+    http::serve(bind(address).await?, state, stop).await
+}
+
+/// Where to listen. An address that others reach is refused unless it was said that nobody will be asked who they are.
+///
+/// # Errors
+///
+/// [`Failure`] that says what to do.
+pub(crate) fn address(config: &Config, listen: &Listen) -> Result<SocketAddr, Failure> {
+    let address = listen.listen.unwrap_or(config.http.listen);
+    if address.ip().is_loopback() || listen.no_authentication || config.http.no_authentication {
+        return Ok(address);
+    }
+    Err(Failure::usage(anyhow::anyhow!(
+        "{address} can be reached by others, and Custody does not ask who they are. Listen on 127.0.0.1, or say that \
+         this is meant with --no-authentication (or http.no_authentication = true) and guard the address yourself"
+    )))
+}
+
+/// Opens the port before anything else is done, so that a taken one is told at once.
+pub(crate) async fn bind(address: SocketAddr) -> Result<tokio::net::TcpListener, Failure> {
+    tokio::net::TcpListener::bind(address)
+        .await
+        .map_err(|error| Failure::broken(anyhow::anyhow!("{address} cannot be listened on: {error}")))
+}
+
+/// Collects metrics for `/metrics`.
+pub(crate) fn install_metrics() -> Result<PrometheusHandle, Failure> {
+    PrometheusBuilder::new().install_recorder().map_err(Failure::broken)
+}
+
+/// Waits until the ledger's tables are there; `None` when asked to stop before.
+pub(crate) async fn wait_for_ledger(
+    location: &Location,
+    mut stop: watch::Receiver<bool>,
+) -> Result<Option<Ledger>, Failure> {
+    loop {
+        match Ledger::existing(location.clone()).await {
+            Ok(ledger) => return Ok(Some(ledger)),
+            Err(custody_ledger::LedgerError::NotFound { .. } | custody_ledger::LedgerError::Store { .. }) => {}
+            Err(error) => return Err(error.into()),
+        }
+        tokio::select! {
+            () = tokio::time::sleep(Duration::from_millis(200)) => {}
+            _ = stop.wait_for(|stop| *stop) => return Ok(None),
+        }
+    }
+}
+
+/// `custody config`
+pub(crate) fn print_config(config: &Config) -> Result<(), Failure> {
+    let text = toml::to_string_pretty(&config.masked()).map_err(Failure::broken)?;
+    std::io::stdout().write_all(text.as_bytes())?;
+    Ok(())
+}
+
+/// `custody doctor`
+pub(crate) async fn doctor(config: &Config) -> Result<(), Failure> {
+    let mut out = std::io::stdout();
+    let mut failed = 0;
+    let mut check = |what: &str, result: Result<String, String>| -> std::io::Result<()> {
+        match result {
+            Ok(found) => writeln!(out, "ok    {what}: {}", custody_query::visible(&found)),
+            Err(why) => {
+                failed += 1;
+                writeln!(out, "FAIL  {what}: {}", custody_query::visible(&why))
+            }
+        }
+    };
+    check("configuration", Ok(format!("{} topics, ledger at {}", config.topics.len(), config.data)))?;
+
+    let ingest = config.ingest();
+    let asked = tokio::task::spawn_blocking(move || custody_ingest::check_broker(&ingest, Duration::from_secs(5)));
+    match asked.await.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic())) {
+        Ok(topics) => {
+            check("brokers", Ok(format!("{} answers", config.kafka.brokers)))?;
+            for (name, partitions) in topics {
+                let found = match partitions {
+                    0 => Err("does not exist. Create it, or correct its name under [[topics]]".to_owned()),
+                    partitions => Ok(format!("{partitions} partitions")),
+                };
+                check(&format!("topic {name}"), found)?;
+            }
+        }
+        Err(why) => {
+            let hint = "check kafka.brokers, that the broker runs, and kafka.options for TLS and SASL";
+            check("brokers", Err(format!("{why} ({hint})")))?;
+        }
+    }
+
+    match config.location() {
+        Err(error) => check("ledger", Err(error.to_string()))?,
+        Ok(location) => match Ledger::existing(location).await {
+            Ok(ledger) => {
+                let engine = Engine::open(&ledger, config.limits()).await;
+                let found = match engine {
+                    Ok(engine) => engine.versions().await.map(|versions| format!("{versions:?}")),
+                    Err(error) => Err(error),
+                };
+                check("ledger", found.map_err(|error| error.to_string()))?;
+            }
+            Err(custody_ledger::LedgerError::NotFound { at, .. }) => {
+                check("ledger", Ok(format!("none at {at} yet; `custody ingest` makes it")))?;
+            }
+            Err(error) => check("ledger", Err(error.to_string()))?,
+        },
+    }
+    if let Err(failure) = address(config, &Listen { listen: None, no_authentication: false }) {
+        check("http.listen", Err(failure.to_string()))?;
+    }
+    if failed == 0 { Ok(()) } else { Err(Failure::check(anyhow::anyhow!("{failed} checks failed"))) }
+}

@@ -1,0 +1,199 @@
+//! Commands that look into the ledger: `sessions`, `show`, `sql`, `replay`, `export`.
+
+mod text;
+
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use custody_ledger::Ledger;
+use custody_query::format::{Format, RowWriter};
+use custody_query::sessions::{SessionDetail, SessionFilter, Time};
+use custody_query::{Bounds, Engine, QueryStream, visible};
+use custody_replay::player::{self, PlayOptions};
+use custody_replay::{Recording, encode};
+
+use crate::cli::{CastFormat, Export, Replay, RowFormat, Sessions, Show, Sql};
+use crate::config::Config;
+use crate::exit::Failure;
+use crate::shutdown;
+
+async fn open(config: &Config) -> Result<Engine, Failure> {
+    let ledger = Ledger::existing(config.location()?).await?;
+    Ok(Engine::open(&ledger, config.limits()).await?)
+}
+
+/// `custody sql`
+pub(crate) async fn sql(config: &Config, args: &Sql) -> Result<(), Failure> {
+    let statement = if args.statement == "-" {
+        let mut statement = String::new();
+        io::stdin().read_to_string(&mut statement)?;
+        statement
+    } else {
+        args.statement.clone()
+    };
+    let bounds = Bounds { rows: Some(args.rows_max.unwrap_or(config.query.rows_max)), ..config.bounds() };
+    let engine = open(config).await?;
+    let stream = engine.query(&statement, bounds).await?;
+    print_rows(stream, args.format).await
+}
+
+async fn print_rows(mut stream: QueryStream, format: RowFormat) -> Result<(), Failure> {
+    let format = match format {
+        RowFormat::Table => Format::Table,
+        RowFormat::Csv => Format::Csv,
+        RowFormat::Json => Format::Json,
+        RowFormat::Ndjson => Format::Ndjson,
+    };
+    let mut writer = RowWriter::new(io::stdout().lock(), format, &stream.schema())?;
+    while let Some(batch) = stream.next().await {
+        if is_closed(writer.write(&batch?))? {
+            return Ok(());
+        }
+    }
+    if is_closed(writer.finish().and_then(|mut out| out.flush()))? {
+        return Ok(());
+    }
+    if stream.truncated() {
+        eprintln!("custody: cut off at the bound on rows (--rows-max, query.rows_max): there are more");
+    }
+    Ok(())
+}
+
+/// Whether whoever reads the output has had enough (`| head`), which is no failure.
+fn is_closed(written: io::Result<()>) -> io::Result<bool> {
+    match written {
+        Ok(()) => Ok(false),
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(true),
+        Err(error) => Err(error),
+    }
+}
+
+/// `custody sessions`
+pub(crate) async fn sessions(config: &Config, args: Sessions) -> Result<(), Failure> {
+    let filter = SessionFilter {
+        actor: args.actor,
+        target: args.target,
+        state: args.state,
+        request_id: args.request,
+        link_method: args.link,
+        reason: args.reason,
+        from: args.from.map(Time),
+        to: args.to.map(Time),
+        ..SessionFilter::default()
+    };
+    let engine = open(config).await?;
+    let page = engine.sessions(&filter, args.limit).await?;
+    let mut out = io::stdout().lock();
+    let written = match args.format {
+        RowFormat::Table => text::sessions(&page, &mut out),
+        RowFormat::Json => {
+            serde_json::to_writer_pretty(&mut out, &page.sessions).map_err(io::Error::from).and_then(|()| writeln!(out))
+        }
+        RowFormat::Ndjson => page.sessions.iter().try_for_each(|session| {
+            serde_json::to_writer(&mut out, session)?;
+            writeln!(out)
+        }),
+        RowFormat::Csv => text::sessions_csv(&page, &mut out),
+    };
+    is_closed(written)?;
+    Ok(())
+}
+
+/// `custody show`
+pub(crate) async fn session(config: &Config, args: &Show) -> Result<(), Failure> {
+    let engine = open(config).await?;
+    let session = engine.session(&args.session).await?.ok_or_else(|| unknown(&args.session))?;
+    let mut out = io::stdout().lock();
+    let written = if args.json {
+        serde_json::to_writer_pretty(&mut out, &session).map_err(io::Error::from).and_then(|()| writeln!(out))
+    } else {
+        let recording = recording_of(&engine, &session).await?;
+        text::session(&session, recording.as_ref(), &mut out)
+    };
+    is_closed(written)?;
+    Ok(())
+}
+
+fn unknown(session: &str) -> Failure {
+    let session = visible(session);
+    Failure::check(anyhow::anyhow!("no session {session:?} is in the ledger; `custody sessions` lists those that are"))
+}
+
+/// The recording of a session, if there is one.
+async fn recording_of(engine: &Engine, session: &SessionDetail) -> Result<Option<Recording>, Failure> {
+    let session = &session.linked.session;
+    let frames = engine.frames(&session.source, &session.session_id).await?;
+    Ok((!frames.is_empty()).then(|| Recording::from_frames(&*session.session_id, frames)))
+}
+
+async fn recording(config: &Config, session_id: &str) -> Result<Recording, Failure> {
+    let engine = open(config).await?;
+    let session = engine.session(session_id).await?.ok_or_else(|| unknown(session_id))?;
+    recording_of(&engine, &session).await?.ok_or_else(|| {
+        Failure::check(anyhow::anyhow!(
+            "the session {:?} is in the ledger, its recording is not: it was not recorded, or the gateway does not \
+             publish recordings (Teleport's event handler does with skip-session-types = [])",
+            visible(session_id)
+        ))
+    })
+}
+
+/// `custody replay`
+pub(crate) async fn replay(config: &Config, args: &Replay) -> Result<(), Failure> {
+    if !player::is_terminal() {
+        return Err(Failure::usage(anyhow::anyhow!(
+            "replay needs a terminal; `custody export {} --as text` writes what was on the screen",
+            visible(&args.session)
+        )));
+    }
+    let recording = recording(config, &args.session).await?;
+    let stop = shutdown::requested(None)?;
+    let cancelled = Arc::new(AtomicBool::new(false));
+    let cancel = cancelled.clone();
+    tokio::spawn(async move {
+        shutdown::wait(stop).await;
+        cancel.store(true, Ordering::Release);
+    });
+    let idle_limit_us = args.idle_limit.map(|limit| i64::try_from(limit.as_micros()).unwrap_or(i64::MAX));
+    let options = PlayOptions { speed: args.speed, idle_limit_us, ..PlayOptions::default() };
+    let played = tokio::task::spawn_blocking(move || player::play(&recording, &options, &cancelled)).await;
+    played.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))?;
+    Ok(())
+}
+
+/// `custody export`
+pub(crate) async fn export(config: &Config, args: &Export) -> Result<(), Failure> {
+    let recording = recording(config, &args.session).await?;
+    for finding in &recording.findings {
+        eprintln!("custody: the recording is incomplete: {finding}");
+    }
+    match &args.output {
+        None => {
+            is_closed(write(&recording, args.format, &mut io::stdout().lock()))?;
+        }
+        Some(path) => write_file(&recording, args.format, path)?,
+    }
+    Ok(())
+}
+
+/// Writes beside the file and renames, so that nobody finds half of a recording.
+fn write_file(recording: &Recording, format: CastFormat, path: &Path) -> io::Result<()> {
+    let mut beside = path.as_os_str().to_owned();
+    beside.push(".partial");
+    let mut file = io::BufWriter::new(File::create(&beside)?);
+    write(recording, format, &mut file)?;
+    file.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()?;
+    std::fs::rename(beside, path)
+}
+
+fn write(recording: &Recording, format: CastFormat, out: &mut impl Write) -> io::Result<()> {
+    match format {
+        CastFormat::AsciicastV2 => encode::asciicast_v2(recording, out)?,
+        CastFormat::AsciicastV3 => encode::asciicast_v3(recording, out)?,
+        CastFormat::Text => encode::text(recording, out)?,
+    }
+    out.flush()
+}
