@@ -16,11 +16,14 @@ help: ## List the targets
 build: ## Build the custody binary as it is shipped
 	cargo build --release --bin custody
 
+# The demo's broker begins anew each time, and so does its ledger.
 demo: ## Build and run the whole product on an embedded broker, with live sample gateways
-	cargo run --bin custody -- demo
+	cargo build --bin custody
+	rm -rf custody-demo
+	$(CARGO_TARGET_DIR)/debug/custody demo
 
-bench: ## Measure ingest against the limit of the machine
-	cargo run --release --bin custody -- bench ingest
+bench: build ## Measure ingest against the limit of the machine, on a real Kafka
+	tests/kafka/with-broker.sh $(CARGO_TARGET_DIR)/release/custody bench ingest
 
 fmt: ## Format all Rust code
 	cargo fmt --all

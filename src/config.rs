@@ -149,7 +149,10 @@ impl Config {
             figment = figment.merge(Toml::file_exact(file));
         }
         let variables = Env::prefixed("CUSTODY_")
-            .filter(|key| SECTIONS.iter().any(|section| key.as_str().split("__").next().is_some_and(|k| k == *section)))
+            .filter(|key| {
+                let section = key.as_str().split("__").next().unwrap_or_default();
+                SECTIONS.iter().any(|known| known.eq_ignore_ascii_case(section))
+            })
             .split("__");
         figment = figment.merge(variables);
         if let Some(data) = data {

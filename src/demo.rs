@@ -104,6 +104,9 @@ fn publish_all(brokers: &str, stop: &AtomicBool) -> Result<(), Failure> {
     std::thread::scope(|scope| {
         let living = scope.spawn(|| live::run(&publish, stop));
         let recordings = story::Recordings::make(stop);
+        for (recording, note) in recordings.notes() {
+            tracing::warn!(recording, note, "a sample recording is not what it should be");
+        }
         if !stop.load(Ordering::Acquire) {
             story::messages(chrono::Utc::now().timestamp_micros(), &recordings).into_iter().for_each(&publish);
         }

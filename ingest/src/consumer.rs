@@ -80,6 +80,8 @@ pub enum IngestError {
 const BLOCK_MAX: Duration = Duration::from_secs(10);
 /// How long partitions that are taken away are kept to commit what was read of them.
 const REVOKE_MAX: Duration = Duration::from_secs(30);
+/// Take at most this many messages between looks at the clock and at rebalances.
+const DRAIN_MAX: usize = 256;
 /// Poll at least this often, for rebalances and for being asked to stop.
 const POLL_MAX: Duration = Duration::from_millis(100);
 
@@ -156,8 +158,10 @@ fn connect(config: &Config, health: &Health) -> Result<BaseConsumer<Context>, In
         ("statistics.interval.ms", "2000"),
         ("fetch.wait.max.ms", "100"),
         ("fetch.queue.backoff.ms", "20"),
-        ("queued.max.messages.kbytes", "32768"),
-        ("max.partition.fetch.bytes", "4194304"),
+        // What waits in memory. A message larger than a fetch is fetched all the same.
+        ("queued.max.messages.kbytes", "16384"),
+        ("fetch.max.bytes", "8388608"),
+        ("max.partition.fetch.bytes", "2097152"),
         ("check.crcs", "true"),
     ];
     for (name, value) in defaults {
@@ -301,6 +305,8 @@ struct Session {
     stop: watch::Receiver<bool>,
     handle: Handle,
     batcher: Batcher,
+    /// The stream of the last message.
+    current: Stream,
     batch_began: Option<Instant>,
     arriving: VecDeque<Arriving>,
     /// A request for which the committer has no room yet. While there is one, nothing is read.
@@ -316,6 +322,7 @@ impl Session {
         stop: watch::Receiver<bool>,
     ) -> Self {
         let topics = config.topics.iter().map(|topic| (topic.name.clone(), topic.clone())).collect();
+        let current = Stream { cluster: config.cluster.clone(), topic: String::new(), partition: -1 };
         Self {
             config,
             topics,
@@ -325,6 +332,7 @@ impl Session {
             stop,
             handle: Handle::current(),
             batcher: Batcher::default(),
+            current,
             batch_began: None,
             arriving: VecDeque::new(),
             outgoing: None,
@@ -365,30 +373,48 @@ impl Session {
         self.assign_arrived()?;
         let due = self.batch_began.map(|began| began + Duration::from_millis(self.config.flush.age_ms_max));
         let wait = due.map_or(POLL_MAX, |due| due.saturating_duration_since(Instant::now())).min(POLL_MAX);
-        let consumer = self.consumer.clone();
-        match consumer.poll(wait) {
-            Some(Ok(message)) => self.take(&message),
-            Some(Err(error)) => self.complain(&error),
-            None => {}
-        }
-        let full = self.batcher.rows() >= self.config.flush.rows_max
-            || self.batcher.bytes() >= self.config.flush.bytes_max
-            || due.is_some_and(|due| due <= Instant::now());
-        if full {
+        self.drain(wait);
+        if self.is_full() || due.is_some_and(|due| due <= Instant::now()) {
             self.flush()?;
         }
         Ok(ControlFlow::Continue(()))
     }
 
-    fn take(&mut self, message: &BorrowedMessage<'_>) {
+    /// Waits for a message, and takes it and those that are there behind it. `None` from the consumer may also mean that
+    /// it has served a rebalance, which the caller has to look at.
+    fn drain(&mut self, wait: Duration) {
+        let consumer = self.consumer.clone();
+        let mut wait = wait;
+        let mut ingested_at = None;
+        for _ in 0..DRAIN_MAX {
+            match consumer.poll(wait) {
+                Some(Ok(message)) => self.take(&message, *ingested_at.get_or_insert_with(now)),
+                Some(Err(error)) => return self.complain(&error),
+                None => return,
+            }
+            if self.is_full() {
+                return;
+            }
+            wait = Duration::ZERO;
+        }
+    }
+
+    fn is_full(&self) -> bool {
+        self.batcher.rows() >= self.config.flush.rows_max || self.batcher.bytes() >= self.config.flush.bytes_max
+    }
+
+    fn take(&mut self, message: &BorrowedMessage<'_>, ingested_at: Micros) {
         let Some(topic) = self.topics.get(message.topic()) else { return };
         let names = message.headers().map(header_names).unwrap_or_default();
         let headers: Vec<(&str, Option<&[u8]>)> = names.iter().map(|(name, value)| (name.as_str(), *value)).collect();
         let origin = Origin { topic: message.topic(), partition: message.partition(), offset: message.offset() };
         let broker_at = message.timestamp().to_millis().and_then(|millis| millis.checked_mul(1000));
         let record = Message { origin, broker_at, key: message.key(), headers: &headers, value: message.payload() };
-        let stream = self.stream(message.topic(), message.partition());
-        self.batcher.push(&stream, &topic.source, &record, now());
+        // Messages come in runs of one partition.
+        if self.current.topic != origin.topic || self.current.partition != origin.partition {
+            self.current = self.stream(origin.topic, origin.partition);
+        }
+        self.batcher.push(&self.current, &topic.source, &record, ingested_at);
         self.batch_began.get_or_insert_with(Instant::now);
     }
 
@@ -453,7 +479,7 @@ impl Session {
         let consumer = self.consumer.clone();
         while self.outgoing.is_some() && !*self.stop.borrow() && !self.requests.is_closed() {
             if let Some(Ok(message)) = consumer.poll(Duration::ZERO) {
-                self.take(&message);
+                self.take(&message, now());
             }
             if !self.consumer.context().rebalances.lock().unwrap_or_else(PoisonError::into_inner).is_empty() {
                 break;

@@ -47,6 +47,15 @@ impl Publisher {
         Ok(Self { producer })
     }
 
+    /// Asks the brokers whether they are there.
+    ///
+    /// # Errors
+    ///
+    /// When none answers within `timeout`.
+    pub fn check(&self, timeout: Duration) -> Result<(), KafkaError> {
+        self.producer.client().fetch_metadata(None, timeout).map(drop)
+    }
+
     /// Queues a message, waiting while the queue is full.
     ///
     /// # Errors

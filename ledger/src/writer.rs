@@ -3,8 +3,11 @@
 use std::collections::HashMap;
 use std::fmt;
 
+use arrow::array::AsArray;
+use arrow::datatypes::Date32Type;
 use arrow::record_batch::RecordBatch;
 use custody_schemas::table::{PARTITION_COLUMN, Table};
+use delta_kernel::expressions::Scalar;
 use deltalake::kernel::transaction::{CommitBuilder, CommitProperties};
 use deltalake::kernel::{Action, Transaction};
 use deltalake::parquet::basic::{Compression, Encoding, ZstdLevel};
@@ -12,8 +15,9 @@ use deltalake::parquet::file::metadata::SortingColumn;
 use deltalake::parquet::file::properties::{EnabledStatistics, WriterProperties};
 use deltalake::parquet::schema::types::ColumnPath;
 use deltalake::protocol::{DeltaOperation, OutputMode};
-use deltalake::writer::{DeltaWriter, RecordBatchWriter};
+use deltalake::writer::{DeltaWriter, RecordBatchWriter, WriteMode};
 use deltalake::{DeltaTable, DeltaTableError};
+use indexmap::IndexMap;
 
 /// One partition of one topic of one Kafka cluster: what a cursor is kept for.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -206,7 +210,14 @@ impl TableWriter {
             Vec::new()
         } else {
             let mut writer = RecordBatchWriter::for_table(&self.delta)?.with_writer_properties(self.properties.clone());
-            writer.write(rows.clone()).await?;
+            match only_date(rows) {
+                // Nearly always: splitting by date would copy every row.
+                Some(date) => {
+                    let partition = IndexMap::from([(PARTITION_COLUMN.to_owned(), Scalar::Date(date))]);
+                    writer.write_partition(rows.clone(), &partition, WriteMode::Default).await?;
+                }
+                None => writer.write(rows.clone()).await?,
+            }
             writer.flush().await?
         };
         let file_bytes = adds.iter().map(|add| u64::try_from(add.size).unwrap_or_default()).sum();
@@ -250,6 +261,13 @@ impl TableWriter {
     }
 }
 
+/// The one day that all rows belong to, if it is one.
+fn only_date(rows: &RecordBatch) -> Option<i32> {
+    let dates = rows.column_by_name(PARTITION_COLUMN)?.as_primitive_opt::<Date32Type>()?;
+    let (first, rest) = dates.values().split_first()?;
+    rest.iter().all(|date| date == first).then_some(*first)
+}
+
 /// How the files of a table are written: ZSTD, pages small enough to skip to a session, no statistics and no dictionary
 /// for payloads, whose values hardly repeat and would only bloat the footers.
 fn writer_properties(table: Table) -> WriterProperties {
@@ -288,8 +306,9 @@ fn writer_properties(table: Table) -> WriterProperties {
         }
     }
     if table == Table::Events {
-        // Files are in the order of time; a session's events are found by its id.
+        // Files are in the order of time; a session's events are found by its id. Hardly an event_id repeats.
         properties = properties
+            .set_column_dictionary_enabled(column("event_id"), false)
             .set_column_bloom_filter_enabled(column("session_id"), true)
             .set_column_bloom_filter_max_ndv(column("session_id"), 10_000);
     }
@@ -359,6 +378,28 @@ mod tests {
         assert_eq!(writer.cursor(&stream(0)).await.unwrap(), Some(12));
         assert_eq!(writer.cursor(&stream(1)).await.unwrap(), Some(3));
         assert_eq!(rows(&ledger).await, 15);
+    }
+
+    #[tokio::test]
+    async fn a_batch_over_midnight_goes_to_both_days() {
+        let folder = tempfile::tempdir().unwrap();
+        let ledger = new_ledger(&folder).await;
+        let mut columns = RecordColumns::default();
+        for offset in 0..4 {
+            let origin = Origin { topic: "audit", partition: 0, offset };
+            let row = RowContext { origin, source: "opa", broker_at: None, ingested_at: (offset / 2) * 86_400_000_000 };
+            let message = Message { origin, broker_at: None, key: None, headers: &[], value: None };
+            columns.push(&row, &message, None);
+        }
+        let advances = [Advance { stream: stream(0), from: None, to: 4 }];
+        let mut writer = ledger.writer(Table::Records).await.unwrap();
+        writer.append(&columns.finish().unwrap(), &advances).await.unwrap();
+        let delta = ledger.open(Table::Records).await.unwrap();
+        let mut files: Vec<_> = delta.get_file_uris().unwrap().collect();
+        files.sort();
+        assert_eq!(files.len(), 2);
+        assert!(files[0].contains("date=1970-01-01") && files[1].contains("date=1970-01-02"), "{files:?}");
+        assert_eq!(rows(&ledger).await, 4);
     }
 
     #[tokio::test]

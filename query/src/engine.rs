@@ -30,6 +30,7 @@ use tokio::time::Instant;
 use utoipa::ToSchema;
 
 use crate::error::QueryError;
+use crate::table::LedgerTable;
 use crate::{functions, views};
 
 /// What the engine may use.
@@ -360,8 +361,10 @@ pub(crate) fn context(runtime: RuntimeEnv, limits: &Limits) -> SessionContext {
         .with_information_schema(true)
         .with_target_partitions(limits.cores);
     // The generic dialect takes the `, cluster` of `SELECT source, cluster` for a comma too many: the word is a keyword.
-    config.options_mut().sql_parser.dialect = Dialect::PostgreSQL;
-    let parquet = &mut config.options_mut().execution.parquet;
+    let options = config.options_mut();
+    options.sql_parser.dialect = Dialect::PostgreSQL;
+    options.sql_parser.map_string_types_to_utf8view = false;
+    let parquet = &mut options.execution.parquet;
     // Rows of one session, one request, one topic: a few of many, so filters belong into the reading of files.
     parquet.pushdown_filters = true;
     parquet.reorder_filters = true;
@@ -376,9 +379,7 @@ pub(crate) fn context(runtime: RuntimeEnv, limits: &Limits) -> SessionContext {
         let _ = state.deregister_udf(name);
     }
     let context = SessionContext::new_with_state(state);
-    for function in functions::all() {
-        context.register_udf(function.as_ref().clone());
-    }
+    functions::register(&context);
     context
 }
 
@@ -396,8 +397,7 @@ async fn snapshot(runtime: &RuntimeEnv, limits: &Limits, tables: [&DeltaTable; 3
         delta.update_datafusion_session(&state).map_err(store)?;
         let config = DeltaScanConfig::new_from_session(&state).with_wrap_partition_values(false);
         let snapshot = delta.snapshot().map_err(store)?.snapshot().clone();
-        // Made without the table's log, the provider can only be read.
-        let provider: Arc<dyn TableProvider> = Arc::new(DeltaScanNext::new(snapshot, config)?);
+        let provider: Arc<dyn TableProvider> = Arc::new(LedgerTable::new(DeltaScanNext::new(snapshot, config)?));
         context.register_table(table.name(), provider.clone())?;
         registered.push((table.name(), provider));
     }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use arrow::error::ArrowError;
 use custody_ledger::LedgerError;
 use datafusion::error::DataFusionError;
+use datafusion::sql::sqlparser::parser::ParserError;
 
 /// Why a question has no answer.
 #[derive(Debug, thiserror::Error)]
@@ -43,9 +44,11 @@ impl From<DataFusionError> for QueryError {
         let root = error.find_root();
         let message = clean(&root.strip_backtrace());
         match root {
-            E::SQL(..) | E::Plan(_) | E::SchemaError(..) | E::NotImplemented(_) | E::Configuration(_) => {
-                Self::Invalid(message)
-            }
+            E::SQL(error, _) => Self::Invalid(match error.as_ref() {
+                ParserError::TokenizerError(message) | ParserError::ParserError(message) => message.clone(),
+                ParserError::RecursionLimitExceeded => "the statement is nested too deeply".to_owned(),
+            }),
+            E::Plan(_) | E::SchemaError(..) | E::NotImplemented(_) | E::Configuration(_) => Self::Invalid(message),
             // One of several: the first is what a person can act upon.
             E::Collection(errors) => match errors.first() {
                 Some(first) => Self::Invalid(clean(&first.find_root().strip_backtrace())),
@@ -79,7 +82,7 @@ impl From<ArrowError> for QueryError {
 
 /// The engine's words without what helps only its authors.
 fn clean(message: &str) -> String {
-    let message = ["Error during planning: ", "SQL error: ", "Execution error: ", "Schema error: ", "Arrow error: "]
+    let message = ["Error during planning: ", "Execution error: ", "Schema error: ", "Arrow error: "]
         .iter()
         .fold(message, |message, prefix| message.strip_prefix(prefix).unwrap_or(message));
     message.split("\n\nbacktrace").next().unwrap_or(message).trim().to_owned()

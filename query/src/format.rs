@@ -351,7 +351,11 @@ mod tests {
 
     #[test]
     fn json_is_one_array_over_all_batches() {
-        let first = r#"{"text":"a,\"b\"\n\u001b[2J","n":7,"at":"1970-01-01T00:00:01.000001Z","bytes":"ff00","list":["a\"b",null]}"#;
+        let first = [
+            r#"{"text":"a,\"b\"\n\u001b[2J","n":7,"at":"1970-01-01T00:00:01.000001Z","#,
+            r#""bytes":"ff00","list":["a\"b",null]}"#,
+        ];
+        let first = first.concat();
         let second = r#"{"text":null,"n":-100,"at":null,"bytes":null,"list":null}"#;
         assert_eq!(written(Format::Ndjson, &[batch()]), format!("{first}\n{second}\n"));
         let json = written(Format::Json, &[batch(), RecordBatch::new_empty(batch().schema()), batch()]);

@@ -7,6 +7,9 @@
 //! | `byte_length(bytes)` | number of bytes, also of a binary value (`octet_length` takes text alone) |
 //! | `tickets(text)` | list of the tickets that a text names (`INC-4711`), sorted, each once; null when it names none |
 //! | `text_set(lists)` | union of a list of lists of text: sorted, each once, without nulls; null when nothing is in it |
+//! | `text_union(text)` | aggregate: the different texts of a column of text or lists of text; otherwise as `text_set` |
+
+mod text_union;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -15,19 +18,22 @@ use arrow::array::{ArrayRef, AsArray, Int64Array, ListBuilder, StringArray, Stri
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Int64Type};
 use datafusion::common::{Result, exec_err, plan_err};
-use datafusion::logical_expr::{ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility};
+use datafusion::execution::context::SessionContext;
+use datafusion::logical_expr::{
+    AggregateUDF, ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
+};
 
+use self::text_union::TextUnion;
 use crate::text;
 
-/// Every function of this module.
-pub(crate) fn all() -> Vec<Arc<ScalarUDF>> {
-    [Function::Utf8Lossy, Function::Printable, Function::ByteLength, Function::Tickets, Function::TextSet]
-        .map(|function| {
-            let arguments = if function == Function::Printable { 2 } else { 1 };
-            let signature = Signature::any(arguments, Volatility::Immutable);
-            Arc::new(ScalarUDF::new_from_impl(LedgerFunction { function, signature }))
-        })
-        .into()
+/// Makes every function of this module known to a context.
+pub(crate) fn register(context: &SessionContext) {
+    for function in Function::ALL {
+        let arguments = if function == Function::Printable { 2 } else { 1 };
+        let signature = Signature::any(arguments, Volatility::Immutable);
+        context.register_udf(ScalarUDF::new_from_impl(LedgerFunction { function, signature }));
+    }
+    context.register_udaf(AggregateUDF::new_from_impl(TextUnion::new()));
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -37,6 +43,10 @@ enum Function {
     ByteLength,
     Tickets,
     TextSet,
+}
+
+impl Function {
+    const ALL: [Self; 5] = [Self::Utf8Lossy, Self::Printable, Self::ByteLength, Self::Tickets, Self::TextSet];
 }
 
 #[derive(Debug, PartialEq, Eq, Hash)]
@@ -77,7 +87,7 @@ impl ScalarUDFImpl for LedgerFunction {
         Ok(match self.function {
             Function::Utf8Lossy | Function::Printable => DataType::Utf8,
             Function::ByteLength => DataType::Int64,
-            Function::Tickets | Function::TextSet => DataType::new_list(DataType::Utf8, true),
+            Function::Tickets | Function::TextSet => text_lists(),
         })
     }
 
@@ -105,7 +115,7 @@ impl ScalarUDFImpl for LedgerFunction {
                 sets(texts.as_string::<i32>().iter().map(|text| text.into_iter().flat_map(text::tickets)))
             }
             (Function::TextSet, [lists]) => {
-                let lists = cast(lists, &DataType::new_list(DataType::new_list(DataType::Utf8, true), true))?;
+                let lists = cast(lists, &DataType::new_list(text_lists(), true))?;
                 sets(lists.as_list::<i32>().iter().map(|lists| lists.as_ref().map(texts_of).into_iter().flatten()))
             }
             _ => return exec_err!("{} was called with {} arguments", self.name(), arrays.len()),
@@ -116,6 +126,11 @@ impl ScalarUDFImpl for LedgerFunction {
 
 fn is_bytes(of: &DataType) -> bool {
     of.is_binary() || of.is_string() || of.is_null()
+}
+
+/// A list of texts: what the functions take and give.
+fn text_lists() -> DataType {
+    DataType::new_list(DataType::Utf8, true)
 }
 
 fn is_list_of(of: &DataType, element: impl Fn(&DataType) -> bool) -> bool {

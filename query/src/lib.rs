@@ -3,16 +3,18 @@
 //! - [`Engine`]: runs one read-only statement on the newest state of the ledger, within [`Bounds`].
 //! - [`VIEWS`]: what the questions are asked of, each a file in `views/` whose comment says what a row is.
 //! - [`sessions`]: pages of sessions, everything known of one, its frames, as typed values.
-//! - [`format`]: rows as a table, CSV, JSON, NDJSON or an Arrow stream.
+//! - [`mod@format`]: rows as a table, CSV, JSON, NDJSON or an Arrow stream.
 //!
 //! Beside the three tables and the views there are the functions `utf8_lossy(bytes)`, `printable(bytes, n)`,
-//! `byte_length(bytes)`, `tickets(text)` and `text_set(lists)`.
+//! `byte_length(bytes)`, `tickets(text)`, `text_set(lists)` and the aggregate `text_union(text)`. Names that are keywords
+//! elsewhere (`offset`, `partition`, `index`, `date`, `cluster`) need no quotes.
 
 mod engine;
 mod error;
 pub mod format;
 mod functions;
 pub mod sessions;
+mod table;
 #[cfg(test)]
 mod tests;
 mod text;

@@ -11,9 +11,9 @@
 -- created_at        when it was made
 -- state             PENDING, or the latest of APPROVED, DENIED, PROMOTED by the source's clock
 -- approved_at       when it first became APPROVED
--- approval_method   review: reviewers' votes | update: set by an administrator or a plugin
--- approvers         of a review: everyone who had voted APPROVED by then; of an update: the person that the plugin acted
---                   for, else who set the state
+-- approval_method   what approved first. review: reviewers' votes | update: set by an administrator or a plugin
+-- approvers         of a review: everyone who had voted APPROVED by then; of an update: the person that the plugin
+--                   acted for, else who set the state
 -- updaters          who set the state APPROVED by an update, the plugin included
 -- deniers           everyone who voted or set DENIED
 -- self_approved     the requester is one of the approvers or updaters
@@ -23,7 +23,8 @@
 --                   the events that the creation and the approval rest on
 WITH facts AS (
   SELECT
-    source, cluster, event_id, kind, actor, delegator, reason, request_state, proposed_state, requested_roles, expires_at,
+    source, cluster, event_id, kind, actor, delegator, reason, request_state, proposed_state, requested_roles,
+    expires_at,
     request_ids[1] AS request_id,
     coalesce(occurred_at, broker_at, ingested_at) AS at
   FROM events
@@ -43,27 +44,26 @@ whole AS (
     source,
     request_id,
     min(cluster) AS cluster,
-    first_value(actor ORDER BY at, actor) FILTER (WHERE kind = 'request.create' AND actor IS NOT NULL) AS requester,
-    text_set(array_agg(DISTINCT requested_roles)
-      FILTER (WHERE kind = 'request.create' AND requested_roles IS NOT NULL)) AS roles,
-    text_set(array_agg(DISTINCT requested_roles)
-      FILTER (WHERE kind <> 'request.create' AND requested_roles IS NOT NULL)) AS granted_roles,
-    first_value(reason ORDER BY at, reason) FILTER (WHERE kind = 'request.create' AND reason IS NOT NULL) AS reason,
+    min(actor) FILTER (WHERE kind = 'request.create') AS requester,
+    text_union(requested_roles) FILTER (WHERE kind = 'request.create') AS roles,
+    text_union(requested_roles) FILTER (WHERE kind <> 'request.create') AS granted_roles,
+    min(reason) FILTER (WHERE kind = 'request.create') AS reason,
     min(at) FILTER (WHERE kind = 'request.create') AS created_at,
-    first_value(request_state ORDER BY at DESC, request_state DESC)
-      FILTER (WHERE kind IN ('request.review', 'request.update')
-        AND request_state IN ('APPROVED', 'DENIED', 'PROMOTED')) AS resolved_state,
+    max(at) FILTER (WHERE kind IN ('request.review', 'request.update') AND request_state = 'APPROVED')
+      AS last_approved_at,
+    max(at) FILTER (WHERE kind IN ('request.review', 'request.update') AND request_state = 'DENIED')
+      AS last_denied_at,
+    max(at) FILTER (WHERE kind IN ('request.review', 'request.update') AND request_state = 'PROMOTED')
+      AS last_promoted_at,
     min(reviewed_at) AS reviewed_at,
     min(updated_at) AS updated_at,
-    array_sort(array_agg(DISTINCT actor)
-      FILTER (WHERE kind = 'request.review' AND proposed_state = 'APPROVED' AND at <= reviewed_at)) AS reviewers,
-    array_sort(array_agg(DISTINCT coalesce(delegator, actor))
-      FILTER (WHERE kind = 'request.update' AND request_state = 'APPROVED' AND at = updated_at)) AS update_approvers,
-    array_sort(array_agg(DISTINCT actor)
-      FILTER (WHERE kind = 'request.update' AND request_state = 'APPROVED' AND actor IS NOT NULL)) AS updaters,
-    array_sort(array_agg(DISTINCT coalesce(delegator, actor))
-      FILTER (WHERE (proposed_state = 'DENIED' OR (kind = 'request.update' AND request_state = 'DENIED'))
-        AND coalesce(delegator, actor) IS NOT NULL)) AS deniers,
+    text_union(actor)
+      FILTER (WHERE kind = 'request.review' AND proposed_state = 'APPROVED' AND at <= reviewed_at) AS reviewers,
+    text_union(coalesce(delegator, actor))
+      FILTER (WHERE kind = 'request.update' AND request_state = 'APPROVED' AND at = updated_at) AS update_approvers,
+    text_union(actor) FILTER (WHERE kind = 'request.update' AND request_state = 'APPROVED') AS updaters,
+    text_union(coalesce(delegator, actor))
+      FILTER (WHERE proposed_state = 'DENIED' OR (kind = 'request.update' AND request_state = 'DENIED')) AS deniers,
     coalesce(
       max(expires_at) FILTER (WHERE request_state = 'APPROVED' AND (at = reviewed_at OR at = updated_at)),
       max(expires_at) FILTER (WHERE kind = 'request.create'),
@@ -71,16 +71,20 @@ whole AS (
     ) AS expires_at,
     coalesce(bool_or(kind = 'request.expire'), false) AS expired,
     coalesce(bool_or(kind = 'request.delete'), false) AS deleted,
-    first_value(event_id ORDER BY at, event_id) FILTER (WHERE kind = 'request.create') AS created_event_id,
-    first_value(event_id ORDER BY at, event_id)
-      FILTER (WHERE kind IN ('request.review', 'request.update') AND request_state = 'APPROVED') AS approved_event_id
+    min(event_id) FILTER (WHERE kind = 'request.create') AS created_event_id,
+    min(event_id) FILTER (WHERE kind IN ('request.review', 'request.update') AND request_state = 'APPROVED'
+      AND at = least(reviewed_at, updated_at)) AS approved_event_id
   FROM marked
   GROUP BY source, request_id
 ),
 decided AS (
   SELECT
     *,
-    CASE WHEN reviewed_at IS NOT NULL THEN reviewers ELSE update_approvers END AS approvers
+    -- Whichever approved first: a review of the morning after did not open the door.
+    CASE
+      WHEN updated_at IS NULL OR reviewed_at <= updated_at THEN reviewers
+      ELSE update_approvers
+    END AS approvers
   FROM whole
 )
 SELECT
@@ -93,9 +97,18 @@ SELECT
   reason,
   tickets(reason) AS tickets,
   created_at,
-  coalesce(resolved_state, 'PENDING') AS state,
+  CASE greatest(last_promoted_at, last_denied_at, last_approved_at)
+    WHEN last_promoted_at THEN 'PROMOTED'
+    WHEN last_denied_at THEN 'DENIED'
+    WHEN last_approved_at THEN 'APPROVED'
+    ELSE 'PENDING'
+  END AS state,
   least(reviewed_at, updated_at) AS approved_at,
-  CASE WHEN reviewed_at IS NOT NULL THEN 'review' WHEN updated_at IS NOT NULL THEN 'update' END AS approval_method,
+  CASE
+    WHEN reviewed_at IS NULL AND updated_at IS NULL THEN NULL
+    WHEN updated_at IS NULL OR reviewed_at <= updated_at THEN 'review'
+    ELSE 'update'
+  END AS approval_method,
   approvers,
   updaters,
   deniers,

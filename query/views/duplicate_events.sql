@@ -16,10 +16,10 @@ WITH repeated AS (
     ) AS deliveries
   FROM events
   GROUP BY
-    event_id, source, cluster, occurred_at, kind, source_type, source_code, actor, actor_kind, actor_roles, delegator,
-    action, target, target_kind, login, outcome, session_id, protocol, session_started_at, session_ended_at,
-    participants, request_ids, reason, request_state, proposed_state, requested_roles, expires_at, decision_id,
-    policy_path, policy_revision, ticket, mfa_device, remote_addr, detail
+    event_id, source, cluster, occurred_at, kind, source_type, source_code, actor, actor_kind, actor_roles,
+    delegator, action, target, target_kind, login, outcome, session_id, protocol, session_started_at,
+    session_ended_at, participants, request_ids, reason, request_state, proposed_state, requested_roles,
+    expires_at, decision_id, policy_path, policy_revision, ticket, mfa_device, remote_addr, detail
   HAVING count(*) > 1
 ),
 extra AS (

@@ -4,8 +4,8 @@
 -- first_offset, last_offset smallest and largest offset that is kept
 -- records                   number of rows
 -- offsets                   number of different offsets: always equal to records, or something is in twice
--- missing                   offsets between first and last that are not there. Not by itself a loss: Kafka's transaction
---                           markers and compaction leave holes as well
+-- missing                   offsets between first and last that are not there. Not by itself a loss: Kafka's
+--                           transaction markers and compaction leave holes as well
 -- errors                    records that could not be decoded
 -- last_ingested_at          when the newest of them was taken from Kafka
 SELECT

@@ -18,6 +18,6 @@ SELECT
   max(coalesce(last_at, ingested_at)) AS last_at,
   bool_or(strpos(codes, 'h') > 0) AS has_header,
   bool_or(strpos(codes, 'e') > 0) AS has_end,
-  array_sort(array_agg(DISTINCT topic)) AS topics
+  text_union(topic) AS topics
 FROM frames
 GROUP BY source, cluster, session_id

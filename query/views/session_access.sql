@@ -11,7 +11,8 @@
 -- access_expires_at     until when
 -- tickets               tickets of the request's reason, or of the decision
 -- link_method           explicit: events of the session carry the request's id
---                       policy: a decision names the session, or allowed the same actor on the same target near its start
+--                       policy: a decision names the session, or allowed the same actor on the same target near its
+--                       start
 --                       ticket: no explicit link; the session, or a decision linked to it, names the ticket of an
 --                       approved request of the same actor
 --                       inferred: no explicit link; an approved request of the same actor covers the session's start
@@ -30,20 +31,20 @@ WITH carried AS (
     source,
     session_id,
     request_id,
-    first_value(kind ORDER BY rank, at, event_id) AS kind,
-    first_value(event_id ORDER BY rank, at, event_id) AS event_id
+    coalesce(
+      min(kind) FILTER (WHERE kind = 'session.start'), min(kind) FILTER (WHERE kind = 'session.end'), min(kind)
+    ) AS kind,
+    coalesce(
+      min(event_id) FILTER (WHERE kind = 'session.start'),
+      min(event_id) FILTER (WHERE kind = 'session.end'),
+      min(event_id)
+    ) AS event_id
   FROM (
-    SELECT
-      source,
-      session_id,
-      event_id,
-      kind,
-      coalesce(occurred_at, broker_at, ingested_at) AS at,
-      CASE kind WHEN 'session.start' THEN 0 WHEN 'session.end' THEN 1 ELSE 2 END AS rank,
-      unnest(request_ids) AS request_id
+    SELECT source, session_id, event_id, kind, unnest(request_ids) AS request_id
     FROM events
     WHERE session_id IS NOT NULL
-      AND kind IN ('session.start', 'session.end', 'session.join', 'session.leave', 'session.upload', 'session.activity')
+      AND kind IN
+        ('session.start', 'session.end', 'session.join', 'session.leave', 'session.upload', 'session.activity')
   )
   GROUP BY source, session_id, request_id
 ),
@@ -132,7 +133,8 @@ linked AS (
     r.source = s.source AND s.started_at BETWEEN r.approved_at AND r.expires_at
   FROM sessions s
   JOIN access_requests r ON r.requester = s.actor
-    AND s.started_at BETWEEN r.approved_at - INTERVAL '1 day' AND coalesce(r.expires_at, r.approved_at) + INTERVAL '1 day'
+    AND s.started_at BETWEEN r.approved_at - INTERVAL '1 day'
+      AND coalesce(r.expires_at, r.approved_at) + INTERVAL '1 day'
   WHERE s.request_ids IS NULL
 ),
 weighed AS (
@@ -156,7 +158,8 @@ settled AS (
     END AS link_method,
     CASE
       WHEN link_method <> 'candidate' THEN link_facts
-      WHEN array_has_any(tickets, named) THEN 'same actor and ticket ' || array_to_string(array_intersect(tickets, named), ', ')
+      WHEN array_has_any(tickets, named)
+        THEN 'same actor and ticket ' || array_to_string(array_intersect(tickets, named), ', ')
       ELSE 'same actor, and the access of the request covers the start'
     END AS link_facts
   FROM weighed

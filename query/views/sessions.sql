@@ -1,7 +1,7 @@
 -- One row is one session of a person at a gateway, by its audit events, its recording, or both.
 --
 -- Everything is an aggregate over sets: duplicates, late facts and any order of arrival give the same row. Where events
--- disagree, the start's word goes before the end's, the earlier before the later, and then the smaller.
+-- disagree, the start's word goes before the end's, and that before all others'; among equals the smaller text.
 --
 -- source, cluster   the gateway. A recording whose shipper drops the cluster belongs to the session with its id
 -- session_id        the gateway's id of the session
@@ -21,12 +21,8 @@
 -- recording         recorded (frames are here) | announced (stored somewhere, no frames here) | none
 -- frames, output_bytes, first_frame_at, last_frame_at
 --                   the recording, see `recordings`
--- events            number of different events that name it
 WITH facts AS (
-  SELECT
-    *,
-    coalesce(occurred_at, broker_at, ingested_at) AS at,
-    CASE kind WHEN 'session.start' THEN 0 WHEN 'session.end' THEN 1 ELSE 2 END AS rank
+  SELECT *, coalesce(occurred_at, broker_at, ingested_at) AS at
   FROM events
   WHERE session_id IS NOT NULL
     AND kind IN ('session.start', 'session.end', 'session.join', 'session.leave', 'session.upload', 'session.activity')
@@ -36,24 +32,45 @@ said AS (
     source,
     cluster,
     session_id,
-    first_value(actor ORDER BY rank, at, actor)
-      FILTER (WHERE actor IS NOT NULL AND kind IN ('session.start', 'session.end', 'session.activity')) AS actor,
-    first_value(actor_kind ORDER BY rank, at, actor, actor_kind)
-      FILTER (WHERE actor IS NOT NULL AND kind IN ('session.start', 'session.end', 'session.activity')) AS actor_kind,
-    array_agg(DISTINCT array_append(participants, actor)) AS participants,
-    first_value(login ORDER BY rank, at, login) FILTER (WHERE login IS NOT NULL) AS login,
-    first_value(target ORDER BY rank, at, target) FILTER (WHERE target IS NOT NULL) AS target,
-    first_value(target_kind ORDER BY rank, at, target, target_kind) FILTER (WHERE target IS NOT NULL) AS target_kind,
-    first_value(protocol ORDER BY rank, at, protocol) FILTER (WHERE protocol IS NOT NULL) AS protocol,
-    first_value(reason ORDER BY at, reason) FILTER (WHERE reason IS NOT NULL AND kind = 'session.start') AS reason,
+    coalesce(
+      min(actor) FILTER (WHERE kind = 'session.start'),
+      min(actor) FILTER (WHERE kind = 'session.end'),
+      min(actor) FILTER (WHERE kind = 'session.activity')
+    ) AS actor,
+    coalesce(
+      min(actor_kind) FILTER (WHERE kind = 'session.start'),
+      min(actor_kind) FILTER (WHERE kind = 'session.end'),
+      min(actor_kind) FILTER (WHERE kind = 'session.activity')
+    ) AS actor_kind,
+    text_union(array_append(participants, actor)) AS participants,
+    coalesce(
+      min(login) FILTER (WHERE kind = 'session.start'),
+      min(login) FILTER (WHERE kind = 'session.end'),
+      min(login)
+    ) AS login,
+    coalesce(
+      min(target) FILTER (WHERE kind = 'session.start'),
+      min(target) FILTER (WHERE kind = 'session.end'),
+      min(target)
+    ) AS target,
+    coalesce(
+      min(target_kind) FILTER (WHERE kind = 'session.start'),
+      min(target_kind) FILTER (WHERE kind = 'session.end'),
+      min(target_kind)
+    ) AS target_kind,
+    coalesce(
+      min(protocol) FILTER (WHERE kind = 'session.start'),
+      min(protocol) FILTER (WHERE kind = 'session.end'),
+      min(protocol)
+    ) AS protocol,
+    min(reason) FILTER (WHERE kind = 'session.start') AS reason,
     min(at) FILTER (WHERE kind = 'session.start') AS start_at,
     min(session_started_at) AS stated_start_at,
     min(at) AS first_at,
     max(coalesce(session_ended_at, at)) FILTER (WHERE kind = 'session.end') AS end_at,
     max(at) FILTER (WHERE kind = 'session.upload') AS upload_at,
     bool_or(strpos(detail, '"interactive":true') > 0) FILTER (WHERE kind = 'session.end') AS interactive,
-    array_agg(DISTINCT request_ids) FILTER (WHERE request_ids IS NOT NULL) AS request_ids,
-    count(DISTINCT event_id) AS events,
+    text_union(request_ids) AS request_ids,
     CAST(NULL AS BIGINT) AS frames,
     CAST(NULL AS BIGINT) AS output_bytes,
     min(at) FILTER (WHERE false) AS first_frame_at,
@@ -68,7 +85,7 @@ both AS (
   UNION ALL
   SELECT
     source, cluster, session_id, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL,
-    NULL, NULL, NULL, NULL, NULL, NULL, NULL, 0,
+    NULL, NULL, NULL, NULL, NULL, NULL, NULL,
     frames, output_bytes, first_at AS first_frame_at, last_at AS last_frame_at, has_header, has_end
   FROM recordings
 ),
@@ -82,7 +99,7 @@ whole AS (
     session_id,
     max(actor) AS actor,
     max(actor_kind) AS actor_kind,
-    text_set(flatten(array_agg(participants) FILTER (WHERE participants IS NOT NULL))) AS participants,
+    text_union(participants) AS participants,
     max(login) AS login,
     max(target) AS target,
     max(target_kind) AS target_kind,
@@ -96,13 +113,12 @@ whole AS (
     END AS ended_at,
     min(start_at) IS NOT NULL OR coalesce(bool_or(has_header), false) AS has_start,
     bool_or(interactive) AS interactive,
-    text_set(flatten(array_agg(request_ids) FILTER (WHERE request_ids IS NOT NULL))) AS request_ids,
+    text_union(request_ids) AS request_ids,
     max(upload_at) IS NOT NULL AS uploaded,
     coalesce(sum(frames), 0) AS frames,
     coalesce(sum(output_bytes), 0) AS output_bytes,
     min(first_frame_at) AS first_frame_at,
-    max(last_frame_at) AS last_frame_at,
-    sum(events) AS events
+    max(last_frame_at) AS last_frame_at
   FROM placed
   GROUP BY source, place, session_id
 )
@@ -129,6 +145,5 @@ SELECT
   frames,
   output_bytes,
   first_frame_at,
-  last_frame_at,
-  events
+  last_frame_at
 FROM whole

@@ -15,8 +15,8 @@
 //!
 //! `KAFKA_BOOTSTRAP` names another broker to use instead; it is then neither started nor stopped here.
 //!
-//! The few requests that are made here (create a topic, ask who is there) are written out by hand, so that a test binary
-//! needs no Kafka client of its own.
+//! The few requests that are made here (create a topic, ask who is there, produce what no client library would) are
+//! written out by hand, so that a test binary needs no Kafka client of its own.
 
 #![allow(dead_code, reason = "each test binary includes this file and uses a part of it")]
 
@@ -155,6 +155,15 @@ impl Broker {
         }
     }
 
+    /// Produces one message that a client library would refuse to build: names of headers are any bytes, values of any
+    /// size. Returns its offset.
+    ///
+    /// # Errors
+    /// The broker's answer.
+    pub(crate) fn produce(&self, topic: &str, partition: i32, message: &RawMessage<'_>) -> Result<i64, String> {
+        wire::produce(&self.bootstrap, topic, partition, message).map_err(|e| format!("{topic}-{partition}: {e}"))
+    }
+
     /// Kills the broker (SIGKILL) and returns when it is gone. What it had acknowledged is there after
     /// [`Broker::restart`].
     ///
@@ -179,6 +188,14 @@ impl Broker {
         let own = self.own.as_ref().ok_or("KAFKA_BOOTSTRAP names this broker: it is not ours to stop")?;
         Ok(own.lock().unwrap_or_else(PoisonError::into_inner))
     }
+}
+
+/// A message in bytes.
+#[derive(Debug, Default)]
+pub(crate) struct RawMessage<'a> {
+    pub(crate) key: Option<&'a [u8]>,
+    pub(crate) headers: &'a [(&'a [u8], Option<&'a [u8]>)],
+    pub(crate) value: Option<&'a [u8]>,
 }
 
 /// A name that no other test and no earlier run has used: `prefix-…`.
@@ -428,12 +445,15 @@ fn log_tail(log: &Path) -> String {
     lines.iter().skip(lines.len().saturating_sub(20)).copied().collect::<Vec<_>>().join("\n")
 }
 
-/// As much of the Kafka protocol as two requests need, in their last versions before compact encodings.
+/// As much of the Kafka protocol as three requests need, in their last versions before compact encodings.
 mod wire {
     use std::io::{Read as _, Write as _};
     use std::net::{TcpStream, ToSocketAddrs as _};
     use std::time::Duration;
 
+    use super::RawMessage;
+
+    const PRODUCE: (i16, i16) = (0, 7);
     const METADATA: (i16, i16) = (3, 4);
     const CREATE_TOPICS: (i16, i16) = (19, 4);
     const TIMEOUT: Duration = Duration::from_secs(10);
@@ -516,6 +536,98 @@ mod wire {
                 return Err(format!("error {error}: {message}"));
             }
         }
+        Ok(())
+    }
+
+    /// The broker asked has to lead the partition; the only one of a test does.
+    pub(super) fn produce(
+        bootstrap: &str,
+        topic: &str,
+        partition: i32,
+        message: &RawMessage<'_>,
+    ) -> Result<i64, String> {
+        let batch = batch(message)?;
+        let mut body = Vec::new();
+        body.extend((-1_i16).to_be_bytes()); // no transaction
+        body.extend((-1_i16).to_be_bytes()); // acknowledged by all
+        put_i32(&mut body, 10_000); // ms that the broker may take
+        put_i32(&mut body, 1);
+        put_string(&mut body, topic)?;
+        put_i32(&mut body, 1);
+        put_i32(&mut body, partition);
+        put_i32(&mut body, i32::try_from(batch.len()).map_err(|e| e.to_string())?);
+        body.extend(batch);
+        let answer = call(bootstrap, PRODUCE, &body)?;
+        let mut answer = answer.as_slice();
+        let answer = &mut answer;
+
+        get_i32(answer)?; // topics
+        get_string(answer)?; // name
+        get_i32(answer)?; // partitions
+        get_i32(answer)?; // partition
+        match get_i16(answer)? {
+            0 => take(answer).map(i64::from_be_bytes),
+            error => Err(format!("error {error}")),
+        }
+    }
+
+    /// A record batch (version 2) of one record.
+    fn batch(message: &RawMessage<'_>) -> Result<Vec<u8>, String> {
+        let mut record = vec![0]; // attributes
+        put_varint(&mut record, 0); // time after the first
+        put_varint(&mut record, 0); // offset after the first
+        put_bytes(&mut record, message.key)?;
+        put_bytes(&mut record, message.value)?;
+        put_varint(&mut record, i64::try_from(message.headers.len()).map_err(|e| e.to_string())?);
+        for (name, value) in message.headers {
+            put_bytes(&mut record, Some(name))?;
+            put_bytes(&mut record, *value)?;
+        }
+        let now = std::time::UNIX_EPOCH.elapsed().map_err(|e| e.to_string())?.as_millis();
+        let now = i64::try_from(now).map_err(|e| e.to_string())?;
+
+        let mut checked = Vec::new();
+        checked.extend(0_i16.to_be_bytes()); // attributes: not compressed
+        put_i32(&mut checked, 0); // last offset after the first
+        checked.extend(now.to_be_bytes()); // first time
+        checked.extend(now.to_be_bytes()); // last time
+        checked.extend((-1_i64).to_be_bytes()); // no idempotent producer, its epoch and its sequence
+        checked.extend((-1_i16).to_be_bytes());
+        put_i32(&mut checked, -1);
+        put_i32(&mut checked, 1);
+        put_varint(&mut checked, i64::try_from(record.len()).map_err(|e| e.to_string())?);
+        checked.extend(record);
+
+        let mut batch = Vec::new();
+        batch.extend(0_i64.to_be_bytes()); // first offset: the broker's choice
+        put_i32(&mut batch, i32::try_from(checked.len() + 9).map_err(|e| e.to_string())?);
+        put_i32(&mut batch, -1); // epoch of the leader
+        batch.push(2);
+        batch.extend(crc32c(&checked).to_be_bytes());
+        batch.extend(checked);
+        Ok(batch)
+    }
+
+    fn crc32c(bytes: &[u8]) -> u32 {
+        !bytes.iter().fold(u32::MAX, |crc, byte| {
+            (0..8).fold(crc ^ u32::from(*byte), |crc, _| (crc >> 1) ^ (0x82f6_3b78 & (crc & 1).wrapping_neg()))
+        })
+    }
+
+    /// Zigzag, seven bits a byte.
+    fn put_varint(to: &mut Vec<u8>, value: i64) {
+        let mut rest = ((value << 1) ^ (value >> 63)).cast_unsigned();
+        while rest > 0x7f {
+            to.push((rest & 0x7f) as u8 | 0x80);
+            rest >>= 7;
+        }
+        to.push(rest as u8);
+    }
+
+    fn put_bytes(to: &mut Vec<u8>, bytes: Option<&[u8]>) -> Result<(), String> {
+        let size = bytes.map_or(Ok(-1), |bytes| i64::try_from(bytes.len())).map_err(|e| e.to_string())?;
+        put_varint(to, size);
+        to.extend(bytes.unwrap_or_default());
         Ok(())
     }
 

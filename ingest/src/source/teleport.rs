@@ -213,9 +213,39 @@ fn event_of<'a>(event_type: Text<'a>, object: &mut Object<'a>, time: Time) -> Re
         Kind::CredentialIssue => set_identity(&mut event, object),
         _ => {}
     }
+    leave_to_the_record(object, &event_type);
     event.source_type = event_type;
     event.detail = object.detail()?;
     Ok(event)
+}
+
+/// Fields that shippers put beside an event's own. No event of Teleport has fields of these names.
+const SHIPPER_FIELDS: [&str; 10] = [
+    "@timestamp",
+    "@version",
+    "_http_path",
+    "date",
+    "fluentd_tag",
+    "headers",
+    "host",
+    "source_type",
+    "tag",
+    "timestamp",
+];
+
+/// Events that have a `path` of their own.
+const EVENTS_WITH_PATH: [&str; 6] =
+    ["session.command", "session.disk", "session.open", "scp", "sftp", "app.session.request"];
+
+/// Keeps what shippers added out of the detail: it differs between two deliveries of one fact, which would then look
+/// like two facts under one id. The record has it.
+fn leave_to_the_record(object: &mut Object<'_>, event_type: &str) {
+    for name in SHIPPER_FIELDS {
+        object.take(name);
+    }
+    if !EVENTS_WITH_PATH.contains(&event_type) && object.find_text("path").is_some_and(|path| path.ends_with(".log")) {
+        object.take("path");
+    }
 }
 
 fn set_actor<'a>(event: &mut Event<'a>, object: &mut Object<'a>) {
@@ -562,6 +592,20 @@ mod tests {
             let out = teleport(json);
             assert_eq!((out.events.len(), out.error), (*events, *error), "{name}");
         }
+    }
+
+    #[test]
+    fn deliveries_by_different_shippers_give_the_same_event() {
+        let bare = r#"{"event":"session.leave","uid":"u1","cluster_name":"c","sid":"s1","user":"a","extra":1}"#;
+        let vector = r#"{"event":"session.leave","uid":"u1","cluster_name":"c","sid":"s1","user":"a","extra":1,
+            "path":"/session.s1.log","timestamp":"2026-11-02T09:00:00Z","source_type":"http_server","host":"h"}"#;
+        let logstash = r#"{"@timestamp":"2026-11-02T09:00:00Z","@version":"1","sid":"s1","user":"a","extra":1,
+            "event":"session.leave","uid":"u1","cluster_name":"c","headers":{"request_path":"/session.s1.log"}}"#;
+        let [bare, vector, logstash] = [bare, vector, logstash].map(|value| teleport(value).events);
+        assert_eq!(bare, vector);
+        assert_eq!(bare, logstash);
+        let own = teleport(r#"{"event":"scp","sid":"s1","path":"/var/log/app.log"}"#);
+        assert_eq!(own.events[0]["detail"]["path"], "/var/log/app.log");
     }
 
     #[test]

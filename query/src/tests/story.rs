@@ -5,6 +5,8 @@ use custody_schemas::frame::Code;
 
 use super::world::{Fact, World, create, decision, end, expire, piece, review, start, update, upload, with};
 
+const LATENCY: &str = "Investigating dashboard latency in web-app-namespace, JIRA OPS-1412";
+
 /// The week of the demo, as far as Teleport and OPA tell it. Approvals of S2 come last (S23).
 pub(super) fn week() -> Vec<Fact> {
     let approved = ("APPROVED", "APPROVED");
@@ -16,13 +18,7 @@ pub(super) fn week() -> Vec<Fact> {
     let opa = || decision("d20", ("carol", "k8s-prod"), Outcome::Allow, Some("INC-79002"), "Fri 15:58");
     let mut facts = vec![
         // S1: the clean case; its end is delivered twice (S22).
-        create(
-            "r1",
-            "alice",
-            "Investigating dashboard latency in web-app-namespace, JIRA OPS-1412",
-            "Mon 09:00",
-            "Mon 10:00",
-        ),
+        create("r1", "alice", LATENCY, "Mon 09:00", "Mon 10:00"),
         review("r1", "bob", approved, "Mon 09:04", "Mon 09:34"),
         start("s1", "alice", "prod-web-01", "Mon 09:05", &["r1"]),
         s1_end(),
@@ -98,47 +94,50 @@ async fn every_session_says_what_gave_access_to_it() {
     let world = World::of(&week()).await;
     let rows = world
         .ask(
-            "SELECT concat_ws(' ', session_id, link_method, coalesce(request_id, decision_id, '-'), \
-               coalesce(array_to_string(approvers, '+'), '-'), approved_before_start, ended_within_window) AS line \
-             FROM session_access ORDER BY session_id, link_method, request_id",
+            "SELECT session_id, link_method, coalesce(request_id, decision_id), approvers, approved_before_start, \
+             ended_within_window FROM session_access ORDER BY session_id, link_method, request_id",
         )
         .await;
     let expected = [
-        "s1 explicit r1 bob true true",
-        "s20 policy d20 authz/decision@main=r1 true",
-        "s2a explicit r2 bob+carol true true",
-        "s2b explicit r2 bob+carol true true",
-        "s2c explicit r2 bob+carol true true",
-        "s3 none - -",
-        "s30 inferred r2 bob+carol true true",
-        "s31 ticket r2 bob+carol true",
-        "s32 none - -",
-        "s4 explicit r4 bob true true",
-        "s5 explicit r5 bob false true",
-        "s6 explicit r6 bob true false",
-        "s7 none - -",
-        "s9 none - -",
+        "s1 | explicit | r1 | [bob] | true | true",
+        "s20 | policy | d20 | [authz/decision@main=r1] | true | -",
+        "s2a | explicit | r2 | [bob, carol] | true | true",
+        "s2b | explicit | r2 | [bob, carol] | true | true",
+        "s2c | explicit | r2 | [bob, carol] | true | true",
+        "s3 | none | - | - | - | -",
+        "s30 | inferred | r2 | [bob, carol] | true | true",
+        "s31 | ticket | r2 | [bob, carol] | true | -",
+        "s32 | none | - | - | - | -",
+        "s4 | explicit | r4 | [bob] | true | true",
+        "s5 | explicit | r5 | [bob] | false | true",
+        "s6 | explicit | r6 | [bob] | true | false",
+        "s7 | none | - | - | - | -",
+        "s9 | none | - | - | - | -",
     ];
-    let lines: Vec<String> = rows.iter().map(|row| row[r#"{"line":""#.len()..row.len() - 2].to_owned()).collect();
-    assert_eq!(lines, expected);
+    assert_eq!(rows, expected);
 }
 
 #[tokio::test]
 async fn a_link_shows_the_reason_and_what_it_rests_on() {
     let world = World::of(&week()).await;
-    let rows = world
-        .ask(
-            "SELECT session_id, reason, reason_by, tickets, link_facts, link_event_ids FROM session_access \
-             WHERE session_id IN ('s1', 's20', 's30', 's31') ORDER BY session_id",
-        )
-        .await;
+    let asked = "SELECT session_id, reason, reason_by, tickets FROM session_access \
+                 WHERE session_id IN ('s1', 's20', 's30', 's31') ORDER BY session_id";
     let expected = [
-        r#"{"session_id":"s1","reason":"Investigating dashboard latency in web-app-namespace, JIRA OPS-1412","reason_by":"alice","tickets":["OPS-1412"],"link_facts":"request id on session.start","link_event_ids":["teleport/root/start-s1"]}"#,
-        r#"{"session_id":"s20","reason":null,"reason_by":"carol","tickets":["INC-79002"],"link_facts":"decision (allow) for the same actor and target near the start","link_event_ids":["opa/one/d20"]}"#,
-        r#"{"session_id":"s30","reason":"INC-78901 orders stuck","reason_by":"alice","tickets":["INC-78901"],"link_facts":"same actor, and the access of the request covers the start","link_event_ids":["teleport/root/review-r2-bob"]}"#,
-        r#"{"session_id":"s31","reason":"INC-78901 orders stuck","reason_by":"alice","tickets":["INC-78901"],"link_facts":"same actor and ticket INC-78901","link_event_ids":["teleport/root/review-r2-bob"]}"#,
+        "s1 | Investigating dashboard latency in web-app-namespace, JIRA OPS-1412 | alice | [OPS-1412]",
+        "s20 | - | carol | [INC-79002]",
+        "s30 | INC-78901 orders stuck | alice | [INC-78901]",
+        "s31 | INC-78901 orders stuck | alice | [INC-78901]",
     ];
-    assert_eq!(rows, expected);
+    assert_eq!(world.ask(asked).await, expected);
+    let asked = "SELECT session_id, link_facts, link_event_ids FROM session_access \
+                 WHERE session_id IN ('s1', 's20', 's30', 's31') ORDER BY session_id";
+    let expected = [
+        "s1 | request id on session.start | [teleport/root/start-s1]",
+        "s20 | decision (allow) for the same actor and target near the start | [opa/one/d20]",
+        "s30 | same actor, and the access of the request covers the start | [teleport/root/review-r2-bob]",
+        "s31 | same actor and ticket INC-78901 | [teleport/root/review-r2-bob]",
+    ];
+    assert_eq!(world.ask(asked).await, expected);
 }
 
 #[tokio::test]
@@ -146,18 +145,17 @@ async fn sessions_know_their_state_and_their_recording() {
     let world = World::of(&week()).await;
     let rows = world
         .ask(
-            "SELECT session_id, cluster, actor, state, duration_ms / 60000 AS minutes, recording, output_bytes, \
-               interactive, events FROM sessions \
-             WHERE session_id IN ('s1', 's2a', 's2c', 's20', 's30', 's32') ORDER BY session_id",
+            "SELECT session_id, cluster, actor, state, duration_ms / 60000, recording, output_bytes, interactive \
+             FROM sessions WHERE session_id IN ('s1', 's2a', 's2c', 's20', 's30', 's32') ORDER BY session_id",
         )
         .await;
     let expected = [
-        r#"{"session_id":"s1","cluster":"root","actor":"alice","state":"ended","minutes":22,"recording":"recorded","output_bytes":18,"interactive":true,"events":3}"#,
-        r#"{"session_id":"s20","cluster":"root","actor":"carol","state":"running","minutes":null,"recording":"recorded","output_bytes":3,"interactive":null,"events":1}"#,
-        r#"{"session_id":"s2a","cluster":"root","actor":"alice","state":"ended","minutes":10,"recording":"none","output_bytes":0,"interactive":true,"events":2}"#,
-        r#"{"session_id":"s2c","cluster":"root","actor":"alice","state":"ended","minutes":10,"recording":"announced","output_bytes":0,"interactive":true,"events":3}"#,
-        r#"{"session_id":"s30","cluster":"leaf","actor":"alice","state":"ended","minutes":10,"recording":"none","output_bytes":0,"interactive":true,"events":2}"#,
-        r#"{"session_id":"s32","cluster":null,"actor":null,"state":"ended","minutes":5,"recording":"recorded","output_bytes":6,"interactive":null,"events":0}"#,
+        "s1 | root | alice | ended | 22 | recorded | 18 | true",
+        "s20 | root | carol | running | - | recorded | 3 | -",
+        "s2a | root | alice | ended | 10 | none | 0 | true",
+        "s2c | root | alice | ended | 10 | announced | 0 | true",
+        "s30 | leaf | alice | ended | 10 | none | 0 | true",
+        "s32 | - | - | ended | 5 | recorded | 6 | -",
     ];
     assert_eq!(rows, expected);
 }
@@ -181,27 +179,24 @@ async fn requests_end_in_the_state_that_their_facts_give() {
     let world = World::of(&facts).await;
     let rows = world
         .ask(
-            "SELECT concat_ws(' ', request_id, coalesce(requester, '-'), state, coalesce(approval_method, '-'), \
-               coalesce(array_to_string(approvers, '+'), '-'), coalesce(array_to_string(updaters, '+'), '-'), \
-               coalesce(array_to_string(deniers, '+'), '-'), self_approved, expired, to_char(expires_at, '%H:%M')) AS line \
-             FROM access_requests ORDER BY request_id",
+            "SELECT request_id, requester, state, approval_method, approvers, updaters, deniers, self_approved, expired, \
+             to_char(expires_at, '%H:%M') FROM access_requests ORDER BY request_id",
         )
         .await;
     let expected = [
-        "r1 alice APPROVED review bob - - false false 09:34",
-        "r14 dave APPROVED review carol - - false true 13:00",
-        "r19a alice PENDING - - - - false false 10:00",
-        "r19b alice DENIED - - - bob false false 10:00",
-        "r2 alice APPROVED review bob+carol - - false false 17:00",
-        "r4 bob APPROVED update bob bob - true false 12:00",
-        "r40 dave APPROVED update erin access-plugin - false true 12:00",
-        "r41 - DENIED review bob - carol false false 12:00",
-        "r42 dave APPROVED review bob - - false false 14:00",
-        "r5 dave APPROVED review bob - - false false 12:00",
-        "r6 alice APPROVED review bob - - false false 15:00",
+        "r1 | alice | APPROVED | review | [bob] | - | - | false | false | 09:34",
+        "r14 | dave | APPROVED | review | [carol] | - | - | false | true | 13:00",
+        "r19a | alice | PENDING | - | - | - | - | false | false | 10:00",
+        "r19b | alice | DENIED | - | - | - | [bob] | false | false | 10:00",
+        "r2 | alice | APPROVED | review | [bob, carol] | - | - | false | false | 17:00",
+        "r4 | bob | APPROVED | update | [bob] | [bob] | - | true | false | 12:00",
+        "r40 | dave | APPROVED | update | [erin] | [access-plugin] | - | false | true | 12:00",
+        "r41 | - | DENIED | review | [bob] | - | [carol] | false | false | 12:00",
+        "r42 | dave | APPROVED | review | [bob] | - | - | false | false | 14:00",
+        "r5 | dave | APPROVED | review | [bob] | - | - | false | false | 12:00",
+        "r6 | alice | APPROVED | review | [bob] | - | - | false | false | 15:00",
     ];
-    let lines: Vec<String> = rows.iter().map(|row| row[r#"{"line":""#.len()..row.len() - 2].to_owned()).collect();
-    assert_eq!(lines, expected);
+    assert_eq!(rows, expected);
 }
 
 #[tokio::test]
@@ -212,37 +207,30 @@ async fn duplicates_are_counted_once_and_listed() {
         event.event_id = "teleport/root/start-s3".into();
     }));
     let world = World::of(&facts).await;
-    let rows =
-        world.ask("SELECT event_id, kind, \"offset\" - first_offset AS later FROM duplicate_events ORDER BY 1").await;
-    let expected = [
-        r#"{"event_id":"opa/one/d20","kind":"policy.decision","later":1}"#,
-        r#"{"event_id":"teleport/root/end-s1","kind":"session.end","later":1}"#,
-    ];
-    assert_eq!(rows, expected);
+    let rows = world.ask("SELECT event_id, kind, offset - first_offset FROM duplicate_events ORDER BY 1").await;
+    assert_eq!(rows, ["opa/one/d20 | policy.decision | 1", "teleport/root/end-s1 | session.end | 1"]);
     let rows = world
         .ask("SELECT event_id, actor, deliveries FROM unique_events WHERE deliveries > 1 OR conflicting_id ORDER BY 1, 2")
         .await;
     let expected = [
-        r#"{"event_id":"opa/one/d20","actor":"carol","deliveries":2}"#,
-        r#"{"event_id":"teleport/root/end-s1","actor":"alice","deliveries":2}"#,
-        r#"{"event_id":"teleport/root/start-s3","actor":"dave","deliveries":1}"#,
-        r#"{"event_id":"teleport/root/start-s3","actor":"mallory","deliveries":1}"#,
+        "opa/one/d20 | carol | 2",
+        "teleport/root/end-s1 | alice | 2",
+        "teleport/root/start-s3 | dave | 1",
+        "teleport/root/start-s3 | mallory | 1",
     ];
     assert_eq!(rows, expected);
     let rows = world.ask("SELECT decision_id, deliveries FROM policy_decisions ORDER BY 1").await;
-    assert_eq!(rows, [r#"{"decision_id":"d20","deliveries":2}"#, r#"{"decision_id":"d9","deliveries":1}"#]);
+    assert_eq!(rows, ["d20 | 2", "d9 | 1"]);
     let rows = world.ask("SELECT actor, participants FROM sessions WHERE session_id = 's3'").await;
-    assert_eq!(rows, [r#"{"actor":"dave","participants":["dave","mallory"]}"#]);
+    assert_eq!(rows, ["dave | [dave, mallory]"]);
 }
 
 #[tokio::test]
 async fn what_could_not_be_decoded_is_listed_harmlessly() {
     let world = World::of(&week()).await;
     let rows = world.ask("SELECT error_kind, value_bytes, preview FROM dead_letters").await;
-    assert_eq!(rows, [r#"{"error_kind":"invalid_json","value_bytes":14,"preview":"not ␛[31mJSON�"}"#]);
+    assert_eq!(rows, ["invalid_json | 14 | not ␛[31mJSON�"]);
     let count = week().len();
     let rows = world.ask("SELECT topic, partition, records, offsets, missing, errors FROM ingest_ledger").await;
-    let expected =
-        format!(r#"{{"topic":"audit","partition":0,"records":{count},"offsets":{count},"missing":0,"errors":1}}"#);
-    assert_eq!(rows, [expected]);
+    assert_eq!(rows, [format!("audit | 0 | {count} | {count} | 0 | 1")]);
 }

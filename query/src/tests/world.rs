@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use arrow::record_batch::RecordBatch;
+use arrow::util::display::{ArrayFormatter, FormatOptions};
 use custody_ledger::{Advance, Ledger, Location, Stream};
 use custody_schemas::columns::{EventColumns, FrameColumns, RecordColumns, RowContext};
 use custody_schemas::event::{Event, Kind, Outcome, Text};
@@ -22,7 +23,7 @@ use crate::views;
 /// Something that came from Kafka.
 #[derive(Debug, Clone)]
 pub(super) enum Fact {
-    Event(&'static str, Event<'static>),
+    Event(&'static str, Box<Event<'static>>),
     Piece(&'static str, Piece<'static>),
     Undecodable(&'static [u8]),
 }
@@ -51,13 +52,17 @@ fn event(kind: Kind, id: String, occurred_at: &str) -> Event<'static> {
     }
 }
 
+fn event_of(source: &'static str, event: Event<'static>) -> Fact {
+    Fact::Event(source, Box::new(event))
+}
+
 fn texts(values: &[&'static str]) -> Vec<Text<'static>> {
     values.iter().map(|value| Text::from(*value)).collect()
 }
 
 /// Somebody asks for access.
 pub(super) fn create(id: &'static str, user: &'static str, reason: &'static str, time: &str, expires: &str) -> Fact {
-    Fact::Event(
+    event_of(
         "teleport",
         Event {
             actor: Some(user.into()),
@@ -79,7 +84,7 @@ pub(super) fn review(
     time: &str,
     expires: &str,
 ) -> Fact {
-    Fact::Event(
+    event_of(
         "teleport",
         Event {
             actor: Some(reviewer.into()),
@@ -101,7 +106,7 @@ pub(super) fn update(
     time: &str,
     expires: &str,
 ) -> Fact {
-    Fact::Event(
+    event_of(
         "teleport",
         Event {
             actor: Some(actor.into()),
@@ -118,10 +123,7 @@ pub(super) fn update(
 pub(super) fn expire(id: &'static str, time: &str) -> Fact {
     let expires_at = Some(at(time));
     let request_ids = texts(&[id]);
-    Fact::Event(
-        "teleport",
-        Event { request_ids, expires_at, ..event(Kind::RequestExpire, format!("expire-{id}"), time) },
-    )
+    event_of("teleport", Event { request_ids, expires_at, ..event(Kind::RequestExpire, format!("expire-{id}"), time) })
 }
 
 /// A session begins.
@@ -132,7 +134,7 @@ pub(super) fn start(
     time: &str,
     requests: &[&'static str],
 ) -> Fact {
-    Fact::Event(
+    event_of(
         "teleport",
         Event {
             actor: Some(user.into()),
@@ -155,7 +157,7 @@ pub(super) fn end(
     (from, to): (&str, &str),
     requests: &[&'static str],
 ) -> Fact {
-    Fact::Event(
+    event_of(
         "teleport",
         Event {
             actor: Some(user.into()),
@@ -175,7 +177,7 @@ pub(super) fn end(
 /// The gateway says that the recording is stored.
 pub(super) fn upload(id: &'static str, time: &str) -> Fact {
     let session_id = Some(id.into());
-    Fact::Event("teleport", Event { session_id, ..event(Kind::SessionUpload, format!("upload-{id}"), time) })
+    event_of("teleport", Event { session_id, ..event(Kind::SessionUpload, format!("upload-{id}"), time) })
 }
 
 /// A policy engine decides.
@@ -186,7 +188,7 @@ pub(super) fn decision(
     ticket: Option<&'static str>,
     time: &str,
 ) -> Fact {
-    Fact::Event(
+    event_of(
         "opa",
         Event {
             event_id: format!("opa/one/{id}").into(),
@@ -306,12 +308,19 @@ impl World {
         self.next_offset = Some(to);
     }
 
-    /// The rows of a query as JSON objects, one a line.
+    /// The rows of a query, the columns of each in line; `-` is null.
     pub(super) async fn ask(&self, sql: &str) -> Vec<String> {
         let mut stream = self.engine.query(sql, Bounds::NONE).await.unwrap_or_else(|error| panic!("{sql}: {error}"));
+        let options = FormatOptions::new().with_null("-");
         let mut rows = Vec::new();
         while let Some(batch) = stream.next().await {
-            rows.extend(json(&batch.unwrap_or_else(|error| panic!("{sql}: {error}"))));
+            let batch = batch.unwrap_or_else(|error| panic!("{sql}: {error}"));
+            let columns = batch.columns().iter().map(|column| ArrayFormatter::try_new(column, &options).unwrap());
+            let columns: Vec<_> = columns.collect();
+            rows.extend((0..batch.num_rows()).map(|row| {
+                let cells: Vec<String> = columns.iter().map(|column| column.value(row).to_string()).collect();
+                cells.join(" | ")
+            }));
         }
         rows
     }

@@ -1,0 +1,25 @@
+//! Tests of the whole system: the `custody` binary, run as its users run it, against a real Apache Kafka.
+//!
+//! A test needs `tests/kafka/fetch.sh` to have worked, or `KAFKA_BOOTSTRAP`; where there is neither it says `SKIPPED`, and
+//! where `CI` is set it fails. `cargo test --test system crash` runs the tests of one file.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking, in its helpers too"
+)]
+
+mod support {
+    pub(crate) mod custody;
+    pub(crate) mod http;
+    pub(crate) mod kafka;
+}
+
+mod system {
+    mod bad_input;
+    mod correlation;
+    mod crash;
+    mod recording;
+}
