@@ -67,7 +67,8 @@ pub(crate) async fn run(mut config: Config, data_given: bool, demo: &Demo) -> Re
     };
     tokio::try_join!(async { ingesting.await.map_err(Failure::from) }, publishing, serving)?;
     drop(broker);
-    println!("\nThe ledger stays at {}: every command above goes on working but curl.", config.data);
+    let mut out = std::io::stdout();
+    writeln!(out, "\nThe ledger stays at {}: every command above goes on working but curl.", config.data)?;
     Ok(())
 }
 
