@@ -119,6 +119,8 @@ fn publish_all(brokers: &str, stop: &AtomicBool) -> Result<(), Failure> {
 /// Says what there is to try.
 fn introduce(config: &Config, at: std::net::SocketAddr) -> Result<(), Failure> {
     let data = &config.data;
+    // As it was called, so that the lines can be copied.
+    let custody = std::env::args().next().unwrap_or_else(|| "custody".to_owned());
     let mut out = std::io::stdout();
     writeln!(
         out,
@@ -126,12 +128,12 @@ fn introduce(config: &Config, at: std::net::SocketAddr) -> Result<(), Failure> {
 
 Try in another terminal (sessions of the story appear within about ten seconds, live ones keep coming):
 
-  custody --data {data} sessions
-  custody --data {data} sql \"SELECT session_id, actor, target, reason, approvers, link_method FROM session_access\"
-  custody --data {data} show {example}
-  custody --data {data} replay {example}
-  custody --data {data} export {example} --as text
-  curl http://{at}/api/v1/sessions?actor=alice@example.com
+  {custody} --data {data} sessions
+  {custody} --data {data} sql \"SELECT session_id, actor, target, reason, approvers, link_method FROM session_access\"
+  {custody} --data {data} show {example}
+  {custody} --data {data} replay {example}
+  {custody} --data {data} export {example} --as text
+  curl 'http://{at}/api/v1/sessions?actor=alice@example.com'
   curl http://{at}/api/v1/sessions/{example}
   curl http://{at}/api/v1/openapi.json
 

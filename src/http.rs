@@ -240,11 +240,11 @@ async fn get_session(Axum(state): Axum<State>, Path(id): Path<String>) -> Result
     responses((status = 200, content_type = "application/x-asciicast"), (status = 404, body = ErrorBody)))]
 async fn get_recording(Axum(state): Axum<State>, Path(id): Path<String>) -> Result<Response, ApiError> {
     let missing = || ApiError::not_found(format!("no recording of a session {id:?} is in the ledger"));
-    let session = state.engine.session(&id).await?.ok_or_else(missing)?;
-    let frames = state.engine.frames(&session.linked.session.source, &id).await?;
-    if frames.is_empty() {
+    let session = state.engine.session(&id).await?.ok_or_else(missing)?.linked.session;
+    if session.output_bytes == 0 {
         return Err(missing());
     }
+    let frames = state.engine.frames(&session.source, &id).await?;
     let mut cast = Vec::new();
     encode::asciicast_v2(&Recording::from_frames(id, frames), &mut cast).map_err(ApiError::internal)?;
     Ok(([(header::CONTENT_TYPE, "application/x-asciicast")], cast).into_response())

@@ -122,11 +122,15 @@ fn unknown(session: &str) -> Failure {
     Failure::check(anyhow::anyhow!("no session {session:?} is in the ledger; `custody sessions` lists those that are"))
 }
 
-/// The recording of a session, if there is one.
+/// The recording of a session, if there is one. Frames without output (the size of a terminal, which audit events tell
+/// too) are none.
 async fn recording_of(engine: &Engine, session: &SessionDetail) -> Result<Option<Recording>, Failure> {
     let session = &session.linked.session;
+    if session.output_bytes == 0 {
+        return Ok(None);
+    }
     let frames = engine.frames(&session.source, &session.session_id).await?;
-    Ok((!frames.is_empty()).then(|| Recording::from_frames(&*session.session_id, frames)))
+    Ok(Some(Recording::from_frames(&*session.session_id, frames)))
 }
 
 async fn recording(config: &Config, session_id: &str) -> Result<Recording, Failure> {

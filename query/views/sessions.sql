@@ -18,7 +18,8 @@
 -- interactive       the gateway says whether it had a terminal
 -- request_ids       every access request that its events carry
 -- uploaded          the gateway says that the recording is stored
--- recording         recorded (frames are here) | announced (stored somewhere, no frames here) | none
+-- recording         recorded (its output is here) | announced (stored somewhere, not here) | none. The size of a terminal
+--                   that an audit event tells is no recording
 -- frames, output_bytes, first_frame_at, last_frame_at
 --                   the recording, see `recordings`
 WITH facts AS (
@@ -141,7 +142,7 @@ SELECT
   interactive,
   request_ids,
   uploaded,
-  CASE WHEN frames > 0 THEN 'recorded' WHEN uploaded THEN 'announced' ELSE 'none' END AS recording,
+  CASE WHEN output_bytes > 0 THEN 'recorded' WHEN uploaded THEN 'announced' ELSE 'none' END AS recording,
   frames,
   output_bytes,
   first_frame_at,
