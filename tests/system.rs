@@ -15,6 +15,8 @@ mod support {
     pub(crate) mod custody;
     pub(crate) mod http;
     pub(crate) mod kafka;
+    pub(crate) mod numbered;
+    pub(crate) mod open;
 }
 
 mod system {

@@ -238,7 +238,7 @@ impl Reading {
         let state = self.context.state();
         let statement = read_only(&state, sql)?;
         let plan = state.statement_to_plan(statement).await?;
-        // Planning changes nothing, and a frame over a plan runs rows alone: what is refused here was never near effect.
+        // Planning changes nothing, and a frame over a plan only yields rows: what is refused here had no effect yet.
         SQLOptions::new()
             .with_allow_ddl(false)
             .with_allow_dml(false)
@@ -360,7 +360,7 @@ pub(crate) fn context(runtime: RuntimeEnv, limits: &Limits) -> SessionContext {
         .with_default_catalog_and_schema("custody", "ledger")
         .with_information_schema(true)
         .with_target_partitions(limits.cores);
-    // The generic dialect takes the `, cluster` of `SELECT source, cluster` for a comma too many: the word is a keyword.
+    // The generic dialect takes the comma of `SELECT source, cluster` for one too many: what follows is a keyword.
     let options = config.options_mut();
     options.sql_parser.dialect = Dialect::PostgreSQL;
     options.sql_parser.map_string_types_to_utf8view = false;

@@ -6,8 +6,8 @@
 //! | `printable(bytes, n)` | the first `n` bytes as text that a terminal shows and does not obey |
 //! | `byte_length(bytes)` | number of bytes, also of a binary value (`octet_length` takes text alone) |
 //! | `tickets(text)` | list of the tickets that a text names (`INC-4711`), sorted, each once; null when it names none |
-//! | `text_set(lists)` | union of a list of lists of text: sorted, each once, without nulls; null when nothing is in it |
-//! | `text_union(text)` | aggregate: the different texts of a column of text or lists of text; otherwise as `text_set` |
+//! | `text_set(lists)` | union of a list of lists of text: sorted, each once, no nulls; null when nothing is in it |
+//! | `text_union(text)` | aggregate: the different texts of a column of text or lists of text; else as `text_set` |
 
 mod text_union;
 

@@ -6,8 +6,8 @@
 //! - [`mod@format`]: rows as a table, CSV, JSON, NDJSON or an Arrow stream.
 //!
 //! Beside the three tables and the views there are the functions `utf8_lossy(bytes)`, `printable(bytes, n)`,
-//! `byte_length(bytes)`, `tickets(text)`, `text_set(lists)` and the aggregate `text_union(text)`. Names that are keywords
-//! elsewhere (`offset`, `partition`, `index`, `date`, `cluster`) need no quotes.
+//! `byte_length(bytes)`, `tickets(text)`, `text_set(lists)` and the aggregate `text_union(text)`. Names that are
+//! keywords elsewhere (`offset`, `partition`, `index`, `date`, `cluster`) need no quotes.
 
 mod engine;
 mod error;

@@ -23,7 +23,10 @@ WITH repeated AS (
   HAVING count(*) > 1
 ),
 extra AS (
-  SELECT event_id, source, kind, session_id, occurred_at, deliveries[1] AS first, unnest(array_pop_front(deliveries)) AS delivery
+  SELECT
+    event_id, source, kind, session_id, occurred_at,
+    deliveries[1] AS first,
+    unnest(array_pop_front(deliveries)) AS delivery
   FROM repeated
 )
 SELECT

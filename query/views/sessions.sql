@@ -18,8 +18,8 @@
 -- interactive       the gateway says whether it had a terminal
 -- request_ids       every access request that its events carry
 -- uploaded          the gateway says that the recording is stored
--- recording         recorded (its output is here) | announced (stored somewhere, not here) | none. The size of a terminal
---                   that an audit event tells is no recording
+-- recording         recorded (its output is here) | announced (stored somewhere, not here) | none. The size of a
+--                   terminal that an audit event tells is no recording
 -- frames, output_bytes, first_frame_at, last_frame_at
 --                   the recording, see `recordings`
 WITH facts AS (

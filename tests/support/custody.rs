@@ -96,6 +96,13 @@ impl Custody {
         self
     }
 
+    /// The same ledger; from now on a batch is committed after so many milliseconds.
+    pub(crate) fn flushes_after(mut self, age_ms_max: u64) -> Self {
+        let (before, _) = self.config.split_once("\n[flush]").expect("a flush");
+        self.config = format!("{before}\n[flush]\nage_ms_max = {age_ms_max}\n");
+        self
+    }
+
     /// Where the ledger is.
     pub(crate) fn data(&self) -> &Path {
         &self.data
@@ -328,6 +335,13 @@ impl Process {
     pub(crate) fn wait(&mut self) -> ExitStatus {
         let child = &mut self.child;
         wait_until("custody to end", PATIENCE, || child.try_wait().expect("a child").ok_or_else(String::new))
+    }
+
+    /// The most memory that it has had.
+    pub(crate) fn rss_bytes_max(&self) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).expect("its status");
+        let kib = status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.trim().strip_suffix(" kB")?.parse().ok());
+        kib.map(|kib: u64| kib * 1024).expect("a figure")
     }
 
     /// How long ago it was started.

@@ -44,7 +44,9 @@ impl Unpacked for Teleport<'_> {
     }
 
     fn object(&mut self, mut object: Object<'_>) -> Result<(), DecodeError> {
-        let Some(event_type) = object.text("event") else {
+        // Elsewhere a number passes for text; the name of an event is never one.
+        let event_type = if self.is_event(&object) { object.text("event") } else { None };
+        let Some(event_type) = event_type else {
             return Err(DecodeError::new(ErrorKind::MissingField, "no `event`: not a Teleport event"));
         };
         match event_type.as_ref() {
@@ -582,6 +584,7 @@ mod tests {
             ("wrong end of access is kept in the detail", r#"{"event":"x","expires":111111}"#, 1, None),
             ("no event", r#"{"code":"T2000I"}"#, 0, Some(MissingField)),
             ("empty event", r#"{"event":""}"#, 0, Some(MissingField)),
+            ("event a number", r#"{"event":7}"#, 0, Some(MissingField)),
             ("twice", r#"{"event":"x","user":"a","user":"b"}"#, 0, Some(DuplicateKey)),
             ("twice, unknown", r#"{"event":"x","q":"a","q":"a"}"#, 0, Some(DuplicateKey)),
             ("position out of range", r#"{"event":"session.end","sid":"s","ei":-1}"#, 1, Some(InvalidField)),

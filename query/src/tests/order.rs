@@ -10,8 +10,9 @@ use super::world::{Fact, in_memory, json};
 
 /// What must not depend on the road by which facts came. The number of frames does: a frame is a run of pieces.
 const QUESTIONS: [&str; 3] = [
-    "SELECT source, cluster, session_id, actor, actor_kind, participants, login, target, target_kind, protocol, reason, \
-       started_at, ended_at, state, interactive, request_ids, uploaded, recording, first_frame_at, last_frame_at \
+    "SELECT source, cluster, session_id, actor, actor_kind, participants, login, target, target_kind, protocol, \
+       reason, started_at, ended_at, state, interactive, request_ids, uploaded, recording, \
+       first_frame_at, last_frame_at \
      FROM sessions",
     "SELECT * FROM access_requests",
     "SELECT * FROM session_access",

@@ -179,8 +179,8 @@ async fn requests_end_in_the_state_that_their_facts_give() {
     let world = World::of(&facts).await;
     let rows = world
         .ask(
-            "SELECT request_id, requester, state, approval_method, approvers, updaters, deniers, self_approved, expired, \
-             to_char(expires_at, '%H:%M') FROM access_requests ORDER BY request_id",
+            "SELECT request_id, requester, state, approval_method, approvers, updaters, deniers, self_approved, \
+             expired, to_char(expires_at, '%H:%M') FROM access_requests ORDER BY request_id",
         )
         .await;
     let expected = [
@@ -210,7 +210,10 @@ async fn duplicates_are_counted_once_and_listed() {
     let rows = world.ask("SELECT event_id, kind, offset - first_offset FROM duplicate_events ORDER BY 1").await;
     assert_eq!(rows, ["opa/one/d20 | policy.decision | 1", "teleport/root/end-s1 | session.end | 1"]);
     let rows = world
-        .ask("SELECT event_id, actor, deliveries FROM unique_events WHERE deliveries > 1 OR conflicting_id ORDER BY 1, 2")
+        .ask(
+            "SELECT event_id, actor, deliveries FROM unique_events WHERE deliveries > 1 OR conflicting_id \
+             ORDER BY event_id, actor",
+        )
         .await;
     let expected = [
         "opa/one/d20 | carol | 2",

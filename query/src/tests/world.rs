@@ -277,9 +277,6 @@ impl World {
 
     pub(super) async fn limited(limits: Limits) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        for table in Table::ALL {
-            std::fs::create_dir(folder.path().join(table.name())).unwrap();
-        }
         let location = Location::parse(folder.path().to_str().unwrap(), HashMap::new()).unwrap();
         let ledger = Ledger::create(location).await.unwrap();
         let engine = Engine::open(&ledger, limits).await.unwrap();
