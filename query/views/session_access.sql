@@ -24,7 +24,7 @@
 -- ended_within_window   ended no later than the access did; null where either is unknown
 --
 -- The windows, each used once below:
---   a decision is near a session that starts from 5 minutes before to 15 minutes after it;
+--   a decision is near a session that starts from 1 minute before (clocks differ) to 15 minutes after it;
 --   a ticket is looked for from 1 day before the request's approval to 1 day after its end.
 WITH carried AS (
   SELECT
@@ -112,7 +112,7 @@ linked AS (
     false
   FROM sessions s
   JOIN policy_decisions d ON d.actor = s.actor AND d.target = s.target
-    AND s.started_at BETWEEN d.occurred_at - INTERVAL '5 minutes' AND d.occurred_at + INTERVAL '15 minutes'
+    AND s.started_at BETWEEN d.occurred_at - INTERVAL '1 minute' AND d.occurred_at + INTERVAL '15 minutes'
   WHERE d.session_id IS NULL AND d.outcome = 'allow'
   UNION ALL
   -- Approved requests of the same actor, for sessions that carry no id: candidates, weighed below.

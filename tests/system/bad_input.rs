@@ -106,7 +106,7 @@ fn cases() -> Vec<Case> {
     let print = |fields: &str| format!(r#"{{"event":"print",{fields}}}"#);
     let nested = |depth: usize| format!("{}1{}", "[".repeat(depth), "]".repeat(depth));
     cases.extend([
-        Case::new("teleport", "wrong type of the event", r#"{"event":[7]}"#, "missing_field"),
+        Case::new("teleport", "wrong type of the event", r#"{"event":[7]}"#, "unexpected_shape"),
         Case::new("teleport", "wrong type of the time", r#"{"event":"x","time":17}"#, "invalid_field"),
         Case::new("teleport", "time out of range", r#"{"event":"x","time":"99999-01-01T00:00:00Z"}"#, "invalid_field"),
         Case::new("teleport", "a name twice", r#"{"event":"x","user":"a","user":"b"}"#, "duplicate_key"),
@@ -116,9 +116,15 @@ fn cases() -> Vec<Case> {
         Case::new("teleport", "base64 that is none", print(r#""ei":1,"ms":0,"data":"c!==""#), "invalid_base64"),
         Case::new("teleport", "no place", print(r#""ms":0,"data":"cw==""#), "missing_field"),
         Case::new("teleport", "place out of range", print(r#""ei":-7,"ms":0,"data":"cw==""#), "invalid_field"),
-        Case::new("teleport", "time of a print", print(r#""ei":1,"ms":9223372036854775807,"data":"cw==""#), "invalid_field"),
+        Case::new(
+            "teleport",
+            "time of a print",
+            print(r#""ei":1,"ms":9223372036854775807,"data":"cw==""#),
+            "invalid_field",
+        ),
         Case::new("teleport", "of no session", print(r#""ei":1,"ms":0,"data":"cw==""#), "no_session_id").key(None),
-        Case::new("teleport", "key of any bytes", print(r#""ei":1,"ms":0,"data":"cw==""#), "no_session_id").key(Some(b"\xff\x00\x01")),
+        Case::new("teleport", "key of any bytes", print(r#""ei":1,"ms":0,"data":"cw==""#), "no_session_id")
+            .key(Some(b"\xff\x00\x01")),
         Case::new("teleport", "no name for a path", print(r#""ei":1,"ms":0,"data":"cw==""#), "no_session_id")
             .key(Some(b"../../etc/passwd")),
         Case::new("teleport", "header names of any bytes", good("teleport", 0), None)
@@ -126,7 +132,12 @@ fn cases() -> Vec<Case> {
             .header(b"", Some(b""))
             .header(b"twice", None)
             .header(b"twice", Some(&[0; 300])),
-        Case::new("opa", "time out of range", r#"{"decision_id":"d","timestamp":"2026-13-41T99:00:00Z"}"#, "invalid_field"),
+        Case::new(
+            "opa",
+            "time out of range",
+            r#"{"decision_id":"d","timestamp":"2026-13-41T99:00:00Z"}"#,
+            "invalid_field",
+        ),
         Case::new("opa", "unknown type", r#"{"type":"openpolicyagent.org/decision_logs","result":[1]}"#, None),
         Case::new("opa", "too deep", format!(r#"{{"decision_id":"d","input":{}}}"#, nested(5000)), "too_large"),
         Case::new("asciicast", "wrong shape", r#"{"a":1}"#, "unexpected_shape"),
@@ -208,7 +219,12 @@ fn hostile_messages_are_kept_explained_and_counted() {
             assert_eq!(row["error_kind"], json!(case.error), "{name}");
             assert_eq!(row["key"], hex_or_null(case.key.as_deref()), "{name}");
             assert!(row["value"] == hex_or_null(case.value.as_deref()), "{name}: other bytes are kept than were sent");
-            let names: Vec<&str> = row["headers"].as_array().into_iter().flatten().map(|header| header["name"].as_str().unwrap()).collect();
+            let names: Vec<&str> = row["headers"]
+                .as_array()
+                .into_iter()
+                .flatten()
+                .map(|header| header["name"].as_str().unwrap())
+                .collect();
             assert_eq!(names.len(), case.headers.len(), "{name}");
             if let Some(kind) = case.error {
                 let bytes = case.value.as_ref().map(Vec::len);
@@ -225,7 +241,8 @@ fn hostile_messages_are_kept_explained_and_counted() {
         assert_eq!(goods, of_source.len() as u64 + 1, "{source}");
     }
 
-    let dead = custody.sql(r#"SELECT topic, "offset", source, error_kind, value_bytes FROM dead_letters ORDER BY topic, "offset""#);
+    let dead = custody
+        .sql(r#"SELECT topic, "offset", source, error_kind, value_bytes FROM dead_letters ORDER BY topic, "offset""#);
     expected_errors.sort_by_key(|row| (row["topic"].as_str().unwrap().to_owned(), row["offset"].as_u64()));
     assert_eq!(dead, expected_errors);
     // A preview is for a terminal: nothing in it may act on one.

@@ -62,8 +62,16 @@ fn session_access_is_the_same_in_any_order_of_arrival() {
     let request = |n: u8| format!("f0000000-0000-4000-8000-00000000000{n}");
     let decision = "d0000000-0000-4000-8000-000000000001";
     let (stuck, both) = ("OPS-2210 stuck import", json!(["otto@example.net", "petra@example.net"]));
-    let columns =
-        ["session_id", "link_method", "request_id", "decision_id", "reason", "approvers", "approved_before_start", "ended_within_window"];
+    let columns = [
+        "session_id",
+        "link_method",
+        "request_id",
+        "decision_id",
+        "reason",
+        "approvers",
+        "approved_before_start",
+        "ended_within_window",
+    ];
     let expected = [
         // Two reviewers; the end was delivered twice.
         json!([session(1), "explicit", request(1), null, stuck, both, true, true]),
@@ -100,7 +108,15 @@ fn the_shared_scenario_is_answered_in_any_order_of_arrival() {
     let Some(broker) = Broker::shared_or_skip(test) else { return };
     let Some(file) = fixture(test, "teleport/derived/correlation-scenario.SYNTHETIC.ndjson") else { return };
     let answers = answers_in_any_order(test, broker, &std::fs::read_to_string(file).unwrap());
-    let columns = ["session_id", "link_method", "request_id", "reason", "approvers", "approved_before_start", "ended_within_window"];
+    let columns = [
+        "session_id",
+        "link_method",
+        "request_id",
+        "reason",
+        "approvers",
+        "approved_before_start",
+        "ended_within_window",
+    ];
     let expected = [json!([
         "20000000-0000-4000-8000-000000000001",
         "explicit",
@@ -129,7 +145,10 @@ fn a_late_approval_completes_a_session_that_was_shown_before() {
     let stages = [
         ("session.start", json!([null, null])),
         ("access_request.create", json!(["OPS-2210 stuck import", null])),
-        ("\"proposed_state\":\"APPROVED\",\"reviewer\":\"petra", json!(["OPS-2210 stuck import", ["petra@example.net"]])),
+        (
+            "\"proposed_state\":\"APPROVED\",\"reviewer\":\"petra",
+            json!(["OPS-2210 stuck import", ["petra@example.net"]]),
+        ),
         ("\"reviewer\":\"otto", json!(["OPS-2210 stuck import", ["otto@example.net", "petra@example.net"]])),
     ];
     for ((event, expected), partition) in stages.into_iter().zip((0..PARTITIONS).cycle()) {
@@ -139,7 +158,11 @@ fn a_late_approval_completes_a_session_that_was_shown_before() {
         wait_until(&format!("{expected}"), PATIENCE, || {
             ingest.assert_runs();
             let answer = client.post_json("/api/v1/sql", &question);
-            let found = if answer.status == 200 { picked(answer.json().as_array().unwrap(), &["reason", "approvers"]) } else { Vec::new() };
+            let found = if answer.status == 200 {
+                picked(answer.json().as_array().unwrap(), &["reason", "approvers"])
+            } else {
+                Vec::new()
+            };
             if found == [expected.clone()] { Ok(()) } else { Err(format!("{found:?}")) }
         });
     }

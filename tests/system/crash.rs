@@ -34,7 +34,11 @@ fn killed_at_random_moments_every_message_is_in_every_table_once() {
         let age = ingest.age();
         ingest.kill();
         let tables = ["records", "events", "frames"];
-        let rows = if custody.data().join("frames/_delta_log").is_dir() { tables.map(|table| custody.count(table)) } else { [0; 3] };
+        let rows = if custody.data().join("frames/_delta_log").is_dir() {
+            tables.map(|table| custody.count(table))
+        } else {
+            [0; 3]
+        };
         say(&format!("kill {kill} after {age:.1?}: {rows:?} rows of {tables:?}, {} messages were sent", sent.count));
     }
     let mut ingest = custody.ingest();

@@ -129,8 +129,10 @@ fn teleport_stream(session: &str, size: &str, prints: &[(i64, Vec<u8>)]) -> Vec<
     let mut lines = vec![event("session.start", 0, 0)];
     let mut offset = 0;
     for (number, (ms, bytes)) in prints.iter().enumerate() {
-        lines.push(json!({ "event": "print", "time": at(*ms), "ei": number + 1, "ci": number, "ms": ms, "offset": offset,
-                           "bytes": bytes.len(), "data": BASE64.encode(bytes) }));
+        lines.push(
+            json!({ "event": "print", "time": at(*ms), "ei": number + 1, "ci": number, "ms": ms, "offset": offset,
+                           "bytes": bytes.len(), "data": BASE64.encode(bytes) }),
+        );
         offset += bytes.len();
     }
     lines.push(event("session.end", prints.last().map_or(0, |(ms, _)| *ms), prints.len() + 1));
@@ -252,7 +254,9 @@ fn asciicast_lines_come_out_as_they_went_in() {
     custody.wait_for_records(v2.len() as u64 + v3.len() as u64 + 2, &mut ingest);
     ingest.stop();
 
-    for (session, sent) in [("lines-v2-1", v2.as_slice()), ("lines-v2-2", &v2), ("lines-v3-1", &v3), ("lines-v3-2", &v3)] {
+    for (session, sent) in
+        [("lines-v2-1", v2.as_slice()), ("lines-v2-2", &v2), ("lines-v3-1", &v3), ("lines-v3-2", &v3)]
+    {
         let comments_out: Vec<&str> = sent.iter().copied().filter(|line| !line.starts_with('#')).collect();
         let sent = Cast::read(&comments_out.join("\n"));
         for format in ["asciicast-v2", "asciicast-v3"] {

@@ -50,7 +50,9 @@ impl<'b> Numbered<'b> {
             let (partition, offset) = (number % PARTITIONS, number / PARTITIONS);
             let value = if is_print(number) {
                 let (session, data) = (session(partition), BASE64.encode(shown(number)));
-                format!(r#"{{"event":"print","sid":"{session}","ei":{offset},"ms":{offset},"data":"{data}","n":{number}}}"#)
+                format!(
+                    r#"{{"event":"print","sid":"{session}","ei":{offset},"ms":{offset},"data":"{data}","n":{number}}}"#
+                )
             } else {
                 format!(
                     r#"{{"event":"exec","uid":"{number}","cluster_name":"numbered","time":"2026-03-02T08:00:00Z","user":"mira@example.net","command":"ls","n":{number}}}"#
@@ -90,7 +92,8 @@ impl<'b> Numbered<'b> {
         };
         let extent = |mut of: Box<dyn Iterator<Item = u64>>| {
             let first = of.next();
-            let (count, last) = of.fold((u64::from(first.is_some()), first), |(count, _), last| (count + 1, Some(last)));
+            let (count, last) =
+                of.fold((u64::from(first.is_some()), first), |(count, _), last| (count + 1, Some(last)));
             (count, first.map(|number| number / PARTITIONS), last.map(|number| number / PARTITIONS))
         };
         let count = self.count;
@@ -107,7 +110,9 @@ impl<'b> Numbered<'b> {
 
         // What stands at a place is what was sent to it.
         let number = r#"CAST("offset" * 4 + "partition" AS VARCHAR)"#;
-        let wrong = format!(r#"records WHERE strpos(utf8_lossy(value), '"n":' || {number} || '}}') = 0 OR error_kind IS NOT NULL"#);
+        let wrong = format!(
+            r#"records WHERE strpos(utf8_lossy(value), '"n":' || {number} || '}}') = 0 OR error_kind IS NOT NULL"#
+        );
         assert_eq!(custody.count(&wrong), 0, "records with other contents");
         let wrong = format!("events WHERE event_id <> 'teleport/numbered/' || {number}");
         assert_eq!(custody.count(&wrong), 0, "events with other contents");
@@ -115,7 +120,10 @@ impl<'b> Numbered<'b> {
             let cast = custody.stdout(["export", &session(partition), "--as", "asciicast-v2"]);
             let events = cast.lines().skip(1).map(|line| serde_json::from_str::<Value>(line).expect("an event"));
             let output: String = events.map(|event| event[2].as_str().unwrap_or_default().to_owned()).collect();
-            assert!(output == prints(partition).map(shown).collect::<String>(), "the recording of partition {partition}");
+            assert!(
+                output == prints(partition).map(shown).collect::<String>(),
+                "the recording of partition {partition}"
+            );
         }
 
         let Some(found) = open::read(test, custody.data()) else { return };
@@ -125,7 +133,8 @@ impl<'b> Numbered<'b> {
         let events = count - prints;
         assert_eq!((&found["events"]["rows"], &found["events"]["distinct_offsets"]), (&json!(events), &json!(events)));
         assert_eq!(found["frames"]["rows"], found["frames"]["distinct_offsets"]);
-        let same: BTreeMap<&str, u64> = ["records", "events", "frames"].map(|table| (table, custody.count(table))).into();
+        let same: BTreeMap<&str, u64> =
+            ["records", "events", "frames"].map(|table| (table, custody.count(table))).into();
         assert_eq!(same["frames"], found["frames"]["rows"].as_u64().expect("a number"));
         say(&format!("{test}: {count} messages, each once in every table: {same:?}, by Custody and by other engines"));
     }

@@ -35,7 +35,8 @@ impl Client {
     }
 
     pub(crate) fn post_json(&self, path: &str, body: &Value) -> Answer {
-        self.send("POST", path, &[("content-type", "application/json")], body.to_string().as_bytes()).expect("an answer")
+        self.send("POST", path, &[("content-type", "application/json")], body.to_string().as_bytes())
+            .expect("an answer")
     }
 
     /// # Errors
@@ -48,7 +49,8 @@ impl Client {
         headers: &[(&str, &str)],
         body: &[u8],
     ) -> Result<Answer, String> {
-        let mut request = format!("{method} {path} HTTP/1.1\r\nconnection: close\r\ncontent-length: {}\r\n", body.len());
+        let mut request =
+            format!("{method} {path} HTTP/1.1\r\nconnection: close\r\ncontent-length: {}\r\n", body.len());
         if !headers.iter().any(|(name, _)| *name == "host") {
             request += &format!("host: {}\r\n", self.address);
         }
@@ -137,7 +139,10 @@ pub(crate) fn samples(metrics: &str) -> BTreeMap<String, f64> {
     for line in metrics.lines().filter(|line| !line.is_empty() && !line.starts_with("# ")) {
         let (series, value) = line.rsplit_once(' ').unwrap_or_else(|| panic!("no sample: {line}"));
         let name = series.split('{').next().unwrap_or_default();
-        assert!(name.starts_with("custody_") && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_'), "{line}");
+        assert!(
+            name.starts_with("custody_") && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_'),
+            "{line}"
+        );
         assert!(series.ends_with('}') == series.contains('{'), "{line}");
         let value = value.parse().unwrap_or_else(|error| panic!("{error}: {line}"));
         assert!(samples.insert(series.to_owned(), value).is_none(), "twice: {line}");
@@ -147,8 +152,7 @@ pub(crate) fn samples(metrics: &str) -> BTreeMap<String, f64> {
 
 /// The sum of the samples of a name whose labels have all of these texts.
 pub(crate) fn total(samples: &BTreeMap<String, f64>, name: &str, labels: &[&str]) -> f64 {
-    let is_it = |series: &str| {
-        series.split('{').next() == Some(name) && labels.iter().all(|label| series.contains(label))
-    };
+    let is_it =
+        |series: &str| series.split('{').next() == Some(name) && labels.iter().all(|label| series.contains(label));
     samples.iter().filter(|(series, _)| is_it(series)).map(|(_, value)| value).sum()
 }

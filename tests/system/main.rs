@@ -1,7 +1,7 @@
 //! Tests of the whole system: the `custody` binary, run as its users run it, against a real Apache Kafka.
 //!
 //! A test needs `tests/kafka/fetch.sh` to have worked, or `KAFKA_BOOTSTRAP`; where there is neither it says `SKIPPED`, and
-//! where `CI` is set it fails. `cargo test --test system crash` runs the tests of one file.
+//! where `CI` is set it fails. `cargo test --workspace --test system crash` runs the tests of one file.
 
 #![allow(
     clippy::unwrap_used,
@@ -11,17 +11,12 @@
     reason = "a test fails by panicking, in its helpers too"
 )]
 
-mod support {
-    pub(crate) mod custody;
-    pub(crate) mod http;
-    pub(crate) mod kafka;
-    pub(crate) mod numbered;
-    pub(crate) mod open;
-}
-
-mod system {
-    mod bad_input;
-    mod correlation;
-    mod crash;
-    mod recording;
-}
+mod bad_input;
+mod cli;
+mod correlation;
+mod crash;
+mod http;
+mod open_reader;
+mod outage;
+mod recording;
+mod support;

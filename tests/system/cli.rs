@@ -1,0 +1,202 @@
+//! The command line, as a newcomer meets it: the demo, and every command on the ledger that it leaves.
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::sync::OnceLock;
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::support::custody::{Custody, binary, say, stderr};
+
+/// The ledger of a demo that ran for some seconds, made once for all tests.
+fn demo() -> &'static Path {
+    static DEMO: OnceLock<TempDir> = OnceLock::new();
+    let folder = DEMO.get_or_init(|| {
+        let folder = TempDir::with_prefix("custody-demo-").expect("a folder");
+        let mut command = binary();
+        command.arg("--data").arg(folder.path().join("ledger"));
+        let output = command.args(["demo", "--exit-after", "20s", "--listen", "127.0.0.1:0"]).output();
+        let output = output.expect("the custody binary");
+        assert!(output.status.success(), "{}: {}", output.status, stderr(&output));
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(said.contains("sessions") && said.contains("replay"), "it says what to try: {said}");
+        folder
+    });
+    // The folder is left to the system's cleaning: a static is never dropped.
+    Box::leak(folder.path().join("ledger").into_boxed_path())
+}
+
+/// The session of the story whose number in it is this.
+fn session(custody: &Custody, condition: &str) -> Value {
+    let mut rows = custody.sql(&format!("SELECT * FROM session_access WHERE {condition}"));
+    assert_eq!(rows.len(), 1, "{condition}: {rows:#?}");
+    rows.remove(0)
+}
+
+#[test]
+fn the_demo_leaves_the_story_in_a_ledger() {
+    let custody = Custody::existing(demo());
+
+    let clean = session(&custody, "reason LIKE 'Investigating dashboard latency%'");
+    assert_eq!(clean["link_method"], "explicit");
+    assert_eq!(clean["approvers"], json!(["bob@example.com"]));
+    assert_eq!((&clean["approved_before_start"], &clean["ended_within_window"]), (&json!(true), &json!(true)));
+
+    let shared =
+        custody.sql("SELECT session_id, approvers FROM session_access WHERE reason = 'INC-78901 orders stuck'");
+    assert_eq!(shared.len(), 3, "three sessions under one request");
+    assert!(
+        shared.iter().all(|row| row["approvers"] == json!(["bob@example.com", "carol@example.com"])),
+        "{shared:#?}"
+    );
+
+    let alone = custody.count("session_access WHERE link_method = 'none' AND actor = 'dave@example.com'");
+    assert_eq!(alone, 2, "S3 and S9 have nothing to show");
+    let late = session(&custody, "approved_before_start = false AND link_method = 'explicit'");
+    assert_eq!(late["actor"], "dave@example.com", "S5");
+    let over = session(&custody, "ended_within_window = false AND link_method = 'explicit'");
+    assert_eq!(over["reason"], "OPS-1430 tune worker limits", "S6");
+    assert_eq!(custody.count("access_requests WHERE self_approved"), 1, "S4");
+    let announced = custody.sql(
+        "SELECT session_id FROM sessions WHERE recording = 'announced' AND protocol = 'ssh' AND state = 'ended'
+         AND actor = 'alice@example.com' AND started_at < now() - INTERVAL '1 hour'",
+    );
+    assert_eq!(announced.len(), 1, "S16: announced, and not there");
+
+    assert_eq!(custody.count("dead_letters"), 7);
+    // An end that was delivered three times (twice on its topic, once with the recording) is one fact.
+    let ends = custody.sql(&format!(
+        "SELECT deliveries FROM unique_events WHERE kind = 'session.end' AND session_id = '{}'",
+        clean["session_id"].as_str().expect("an id")
+    ));
+    assert_eq!(ends, [json!({"deliveries": 3})]);
+    assert_eq!(custody.count("unique_events WHERE conflicting_id"), 0);
+}
+
+#[test]
+fn every_command_reads_the_ledger() {
+    let custody = Custody::existing(demo());
+    let clean = session(&custody, "reason LIKE 'Investigating dashboard latency%'");
+    let id = clean["session_id"].as_str().expect("an id");
+
+    let list = custody.stdout(["sessions"]);
+    assert!(list.lines().next().expect("titles").starts_with("STARTED"), "{list}");
+    assert!(list.contains(id) && list.contains("bob@example.com"), "{list}");
+    let list: Value =
+        serde_json::from_str(&custody.stdout(["sessions", "--format", "json", "--link", "none"])).unwrap();
+    assert!(list.as_array().is_some_and(|list| list.len() == 3), "{list}");
+    assert!(custody.stdout(["sessions", "--format", "csv"]).starts_with("session_id,"), "a header line");
+
+    let shown = custody.stdout(["show", id]);
+    for expected in ["alice@example.com", "Investigating dashboard latency", "bob@example.com", "session.upload"] {
+        assert!(shown.contains(expected), "{expected}: {shown}");
+    }
+    let shown: Value = serde_json::from_str(&custody.stdout(["show", id, "--json"])).unwrap();
+    assert_eq!(shown["links"][0]["link_method"], "explicit");
+
+    let sql = "SELECT count(*) AS n FROM records";
+    assert!(custody.stdout(["sql", sql]).contains('─'), "a table");
+    assert!(custody.stdout(["sql", sql, "--format", "csv"]).starts_with("n\n"), "CSV");
+    assert!(custody.stdout(["sql", "SHOW TABLES"]).contains("session_access"));
+    assert!(custody.stdout(["sql", "DESCRIBE sessions"]).contains("started_at"));
+
+    for format in ["asciicast-v2", "asciicast-v3"] {
+        let cast = custody.stdout(["export", id, "--as", format]);
+        assert!(cast.lines().count() > 20, "{format}");
+        for line in cast.lines() {
+            serde_json::from_str::<Value>(line).unwrap_or_else(|error| panic!("{format}: {error}: {line}"));
+        }
+    }
+    let text = custody.stdout(["export", id, "--as", "text"]);
+    assert!(text.contains("kubectl") && !text.contains('\u{1b}'), "{text}");
+    let file = custody.folder().join("out.cast");
+    custody.stdout(["export", id, "--as", "asciicast-v2", "--output", file.to_str().unwrap()]);
+    assert!(file.is_file());
+
+    // S17 lost 90 seconds: it is exported, and said.
+    let holed = session(&custody, "reason = 'OPS-1433 rotate app.log'");
+    let output = custody.run(["export", holed["session_id"].as_str().unwrap(), "--as", "text"]);
+    assert!(output.status.success() && stderr(&output).contains("incomplete"), "{}", stderr(&output));
+    let config = custody.stdout(["config"]);
+    assert!(config.contains("[kafka]"), "{config}");
+    for shell in ["bash", "zsh", "fish"] {
+        assert!(custody.stdout(["completions", shell]).contains("sessions"), "{shell}");
+    }
+}
+
+#[test]
+fn what_cannot_be_done_is_said_with_the_right_status() {
+    let custody = Custody::existing(demo());
+    let nowhere = custody.folder().join("nowhere");
+    let nowhere = nowhere.to_str().unwrap();
+    let ledger = custody.data().to_str().unwrap();
+    let cases: &[(&[&str], i32, &str)] = &[
+        (&["sql", "INSERT INTO events SELECT * FROM events"], 2, "only read"),
+        (&["sql", "SELEC 1"], 2, "Expected"),
+        (&["show", "nobody"], 1, "custody sessions"),
+        (&["export", "nobody", "--as", "text"], 1, "custody sessions"),
+        (&["replay", "nobody"], 2, "terminal"),
+        (&["--data", nowhere, "sessions"], 3, "custody demo"),
+        (&["--data", "ftp://x/y", "sessions"], 3, ""),
+        (&["--data", ledger, "demo"], 2, "already"),
+        (&["doctor"], 1, "no broker answers at 127.0.0.1:1"),
+        (&["sessions", "--limit", "many"], 2, "--limit"),
+        (&["frobnicate"], 2, "frobnicate"),
+    ];
+    for (arguments, status, said) in cases {
+        let output = custody.run(*arguments);
+        let told = format!("{}{}", stderr(&output), String::from_utf8_lossy(&output.stdout));
+        assert_eq!(output.status.code(), Some(*status), "{arguments:?}: {told}");
+        assert!(told.contains(said), "{arguments:?}: {told}");
+        assert!(!told.contains("panicked"), "{arguments:?}: {told}");
+    }
+}
+
+#[test]
+fn replay_plays_and_gives_the_terminal_back() {
+    const TEST: &str = "replay_plays_and_gives_the_terminal_back";
+    if Command::new("script").arg("--version").stdout(Stdio::null()).status().is_err() {
+        return crate::support::custody::skip(TEST, "script(1) of util-linux is not there");
+    }
+    let custody = Custody::existing(demo());
+    let clean = session(&custody, "reason LIKE 'Investigating dashboard latency%'");
+    let id = clean["session_id"].as_str().expect("an id");
+    // A terminal of its own, whose settings are asked before and after; the key `q` is typed once it plays.
+    let replay = format!(
+        "{} --data {} replay {id} --idle-limit 100ms --speed 16",
+        env!("CARGO_BIN_EXE_custody"),
+        demo().display()
+    );
+    let within = format!("stty rows 30 cols 100; stty -g; {replay}; echo status=$?; stty -g");
+    let mut child = Command::new("script")
+        .args(["--quiet", "--return", "--command", &within, "/dev/null"])
+        .env("TERM", "xterm-256color")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("script");
+    let mut typed = child.stdin.take().expect("a pipe");
+    let mut shown = child.stdout.take().expect("a pipe");
+    let (mut output, mut buffer, mut quit) = (Vec::new(), [0; 4096], false);
+    loop {
+        match std::io::Read::read(&mut shown, &mut buffer).expect("output") {
+            0 => break,
+            read => output.extend_from_slice(&buffer[..read]),
+        }
+        if !quit && String::from_utf8_lossy(&output).contains("journalctl") {
+            std::io::Write::write_all(&mut typed, b"q").expect("a key");
+            quit = true;
+        }
+    }
+    child.wait().expect("an end");
+    let text = String::from_utf8_lossy(&output);
+    assert!(quit, "nothing was played: {text}");
+    assert!(text.contains("status=0"), "{text}");
+    assert!(text.contains("\u{1b}[?1049h") && text.contains("\u{1b}[?1049l"), "the other screen is used and left");
+    let is_settings = |line: &&str| line.contains(':') && line.chars().all(|c| c.is_ascii_hexdigit() || c == ':');
+    let settings: Vec<&str> = text.lines().map(str::trim).filter(is_settings).collect();
+    assert_eq!(settings.len(), 2, "{settings:?}");
+    assert_eq!(settings.first(), settings.last(), "the terminal is as it was");
+    say(&format!("{TEST}: {} bytes drawn", output.len()));
+}

@@ -1,0 +1,237 @@
+//! The HTTP face, asked as its clients ask it, on a ledger that a real broker filled.
+
+use std::collections::BTreeSet;
+
+use serde_json::{Value, json};
+
+use crate::support::custody::{Custody, Producer, Topic, binary, stderr};
+use crate::support::http::Client;
+use crate::support::kafka::Broker;
+
+const SESSIONS: usize = 25;
+
+/// Sessions of two people, every fifth of them with a request that covers it and no other; one is recorded.
+fn fill(broker: &Broker) -> Custody {
+    let audit = Topic::create(broker, "teleport", 2);
+    let casts = Topic::create(broker, "asciicast", 1);
+    let custody = Custody::on(broker, &[audit.clone(), casts.clone()]);
+    let producer = Producer::to(broker);
+    let mut sent = 0;
+    let mut send = |value: Value| {
+        producer.value(&audit, sent % 2, value.to_string());
+        sent += 1;
+    };
+    for number in 0..SESSIONS {
+        let at = |minute: usize, second: u8| format!("2026-03-02T{:02}:{:02}:{second:02}Z", minute / 60, minute % 60);
+        let time = at(480 + number, 0);
+        let user = if number % 2 == 0 { "mira@example.net" } else { "noor@example.net" };
+        let request = format!("r-{number}");
+        let asked = number % 5 == 0;
+        if asked {
+            send(
+                json!({"event": "access_request.create", "uid": format!("c{number}"), "cluster_name": "gate", "id": request,
+                "time": at(479 + number, 10), "user": user, "state": "PENDING", "reason": format!("OPS-{number} look"),
+                "roles": ["db"], "expires": at(480 + number, 30)}),
+            );
+            send(
+                json!({"event": "access_request.review", "uid": format!("v{number}"), "cluster_name": "gate", "id": request,
+                "time": at(479 + number, 20), "reviewer": "lead@example.net", "proposed_state": "APPROVED",
+                "state": "APPROVED"}),
+            );
+        }
+        send(
+            json!({"event": "session.start", "uid": format!("s{number}"), "cluster_name": "gate", "sid": format!("id-{number}"),
+            "time": time, "user": user, "server_hostname": "db-1", "proto": "ssh", "size": "80:25",
+            "access_requests": if asked { vec![request] } else { Vec::new() }}),
+        );
+    }
+    for line in [
+        r#"{"version":2,"width":90,"height":20}"#,
+        r#"[0.5,"o","hello \u001b[31mred\u001b[0m\r\n"]"#,
+        r#"[1.0,"x","0"]"#,
+    ] {
+        producer.keyed(&casts, "cast-1", line);
+    }
+    producer.flush();
+    let mut ingest = custody.ingest();
+    custody.wait_for_records(sent as u64 + 3, &mut ingest);
+    ingest.stop();
+    custody
+}
+
+fn ids(answer: &Value) -> Vec<String> {
+    let sessions = answer["sessions"].as_array().expect("sessions");
+    sessions.iter().map(|session| session["session_id"].as_str().expect("an id").to_owned()).collect()
+}
+
+fn error_kind(client: &Client, method: &str, path: &str, body: &[u8]) -> (u16, String) {
+    let answer = client.send(method, path, &[("content-type", "application/json")], body).expect("an answer");
+    let body: Value = serde_json::from_slice(&answer.body).unwrap_or_else(|_| panic!("{path}: {}", answer.text()));
+    assert!(body["error"]["message"].as_str().is_some_and(|message| !message.is_empty()), "{path}: {body}");
+    (answer.status, body["error"]["kind"].as_str().expect("a kind").to_owned())
+}
+
+#[test]
+fn the_api_answers_and_refuses_as_it_says() {
+    const TEST: &str = "the_api_answers_and_refuses_as_it_says";
+    let Some(broker) = Broker::shared_or_skip(TEST) else { return };
+    let custody = fill(broker);
+    let (mut serve, client) = custody.serve();
+    assert_eq!(client.get("/healthz").status, 200);
+    let ready = client.get("/readyz");
+    assert_eq!((ready.status, ready.json()["ready"].clone()), (200, json!(true)));
+
+    // Pages hold every session once, newest first.
+    let mut seen = Vec::new();
+    let mut path = "/api/v1/sessions?limit=7".to_owned();
+    loop {
+        let page = client.get(&path).json();
+        seen.extend(ids(&page));
+        match page["next"].as_str() {
+            Some(next) => path = format!("/api/v1/sessions?limit=7&after={next}"),
+            None => break,
+        }
+    }
+    assert_eq!(seen.len(), SESSIONS + 1);
+    assert_eq!(seen.iter().collect::<BTreeSet<_>>().len(), SESSIONS + 1);
+
+    // Each filter, and two at once.
+    let count = |query: &str| ids(&client.get(&format!("/api/v1/sessions?limit=1000&{query}")).json()).len();
+    assert_eq!(count("actor=mira@example.net"), 13);
+    assert_eq!(count("request=r-5"), 1);
+    assert_eq!(count("link=explicit"), 5);
+    assert_eq!(count("link=none&actor=noor@example.net"), 10);
+    assert_eq!(count("reason=ops-20"), 1);
+    assert_eq!(count("from=2026-03-02T08:10:00Z&to=2026-03-02T08:12:00Z"), 2);
+    assert_eq!(count("target=nowhere"), 0);
+
+    let session = client.get("/api/v1/sessions/id-5").json();
+    assert_eq!(session["links"][0]["reason"], "OPS-5 look");
+    assert_eq!(session["links"][0]["approvers"], json!(["lead@example.net"]));
+    assert_eq!(session["recording"], "none");
+
+    let cast = client.get("/api/v1/sessions/cast-1/recording.cast");
+    assert_eq!(cast.status, 200);
+    let lines: Vec<Value> = cast.text().lines().map(|line| serde_json::from_str(line).expect("a line")).collect();
+    assert_eq!((&lines[0]["width"], &lines[0]["height"]), (&json!(90), &json!(20)));
+    assert_eq!(lines[1], json!([0.5, "o", "hello \u{1b}[31mred\u{1b}[0m\r\n"]));
+
+    // One question in every format.
+    let ask = |format: &str| {
+        let sql = "SELECT session_id, started_at FROM sessions WHERE session_id IN ('id-1', 'id-2') ORDER BY 1";
+        client.post_json("/api/v1/sql", &json!({"sql": sql, "format": format}))
+    };
+    let rows = json!([
+        {"session_id": "id-1", "started_at": "2026-03-02T08:01:00.000000Z"},
+        {"session_id": "id-2", "started_at": "2026-03-02T08:02:00.000000Z"}
+    ]);
+    assert_eq!(ask("json").json(), rows);
+    let ndjson: Vec<Value> =
+        ask("ndjson").text().lines().map(|line| serde_json::from_str(line).expect("a row")).collect();
+    assert_eq!(Value::Array(ndjson), rows);
+    let csv = ask("csv").text().replace("\r\n", "\n");
+    assert_eq!(csv, "session_id,started_at\nid-1,2026-03-02T08:01:00.000000Z\nid-2,2026-03-02T08:02:00.000000Z\n");
+    let arrow = ask("arrow");
+    assert_eq!(arrow.headers["content-type"], "application/vnd.apache.arrow.stream");
+    assert!(arrow.body.starts_with(&[0xff; 4]), "an IPC stream begins with a continuation mark");
+    assert!(arrow.headers["x-custody-versions"].starts_with("records="));
+
+    let cut = client.post_json("/api/v1/sql", &json!({"sql": "SELECT session_id FROM sessions", "rows_max": 3}));
+    assert_eq!(cut.json().as_array().map(Vec::len), Some(3));
+    assert_eq!(cut.headers["x-custody-truncated"], "true");
+
+    // What is refused, and how.
+    let sql = |sql: &str| error_kind(&client, "POST", "/api/v1/sql", json!({"sql": sql}).to_string().as_bytes());
+    for statement in [
+        "INSERT INTO events SELECT * FROM events",
+        "DROP VIEW sessions",
+        "COPY events TO '/tmp/x.csv'",
+        "CREATE EXTERNAL TABLE x STORED AS CSV LOCATION '/etc/passwd'",
+        "SET datafusion.execution.batch_size = 1",
+    ] {
+        assert_eq!(sql(statement), (403, "forbidden".to_owned()), "{statement}");
+    }
+    assert_eq!(sql("SELEC 1"), (400, "query".to_owned()));
+    assert_eq!(sql("SELECT * FROM '/etc/passwd'"), (400, "query".to_owned()));
+    let refused = |method, path: &str, body: &[u8]| error_kind(&client, method, path, body).0;
+    assert_eq!(refused("POST", "/api/v1/sql", b"{"), 400);
+    assert_eq!(refused("POST", "/api/v1/sql", br#"{"sql":"SELECT 1","format":"xml"}"#), 400);
+    assert_eq!(refused("POST", "/api/v1/sql", br#"{"sql":"SELECT 1","formt":"csv"}"#), 422);
+    assert_eq!(refused("POST", "/api/v1/sql", format!("{{\"sql\":\"{}\"}}", "x".repeat(1 << 20)).as_bytes()), 413);
+    assert_eq!(refused("GET", "/api/v1/sessions?after=nonsense", b""), 400);
+    assert_eq!(refused("GET", "/api/v1/sessions?limit=0", b""), 400);
+    assert_eq!(refused("GET", "/api/v1/sessions?from=yesterday", b""), 400);
+    assert_eq!(refused("GET", "/api/v1/sessions?colour=red", b""), 400);
+    assert_eq!(refused("GET", "/api/v1/sessions/nobody", b""), 404);
+    assert_eq!(refused("GET", "/api/v1/sessions/id-5/recording.cast", b""), 404);
+    assert_eq!(refused("GET", "/nowhere", b""), 404);
+    let rebound = client.send("GET", "/healthz", &[("host", "evil.example:80")], b"").expect("an answer");
+    assert_eq!(rebound.status, 421);
+
+    let metrics = client.get("/metrics");
+    assert_eq!(metrics.status, 200);
+    serve.stop();
+}
+
+#[test]
+fn the_openapi_document_lists_what_is_there() {
+    const TEST: &str = "the_openapi_document_lists_what_is_there";
+    let Some(broker) = Broker::shared_or_skip(TEST) else { return };
+    let custody = fill(broker);
+    let (mut serve, client) = custody.serve();
+    let document = client.get("/api/v1/openapi.json").json();
+    let mut operations = Vec::new();
+    for (path, methods) in document["paths"].as_object().expect("paths") {
+        for method in methods.as_object().expect("methods").keys() {
+            operations.push(format!("{} {path}", method.to_uppercase()));
+        }
+    }
+    operations.sort();
+    assert_eq!(
+        operations,
+        [
+            "GET /api/v1/sessions",
+            "GET /api/v1/sessions/{id}",
+            "GET /api/v1/sessions/{id}/recording.cast",
+            "GET /healthz",
+            "GET /metrics",
+            "GET /readyz",
+            "POST /api/v1/sql"
+        ]
+    );
+    for operation in operations {
+        let (method, path) = operation.split_once(' ').expect("two words");
+        let path = path.replace("{id}", "cast-1");
+        let body = if method == "POST" { br#"{"sql":"SELECT 1 AS one"}"#.as_slice() } else { b"" };
+        let answer = client.send(method, &path, &[("content-type", "application/json")], body).expect("an answer");
+        assert_eq!(answer.status, 200, "{method} {path}: {}", answer.text());
+    }
+    // What an answer has is what the document says that it has.
+    let session = client.get("/api/v1/sessions/cast-1").json();
+    let schemas = &document["components"]["schemas"];
+    let mut described = BTreeSet::new();
+    let mut open = vec!["SessionDetail".to_owned()];
+    while let Some(name) = open.pop() {
+        let schema = &schemas[&name];
+        let parts = schema["allOf"].as_array().cloned().unwrap_or_else(|| vec![schema.clone()]);
+        for part in parts {
+            match part["$ref"].as_str() {
+                Some(reference) => open.push(reference.rsplit('/').next().expect("a name").to_owned()),
+                None => described.extend(part["properties"].as_object().expect("properties").keys().cloned()),
+            }
+        }
+    }
+    let had: BTreeSet<String> = session.as_object().expect("an object").keys().cloned().collect();
+    assert_eq!(had, described);
+    serve.stop();
+}
+
+#[test]
+fn an_address_that_others_reach_is_refused_unless_it_is_meant() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut command = binary();
+    command.arg("--data").arg(folder.path()).args(["serve", "--listen", "0.0.0.0:0"]);
+    let output = command.output().expect("the custody binary");
+    assert_eq!(output.status.code(), Some(2), "{}", stderr(&output));
+    assert!(stderr(&output).contains("--no-authentication"), "{}", stderr(&output));
+}
