@@ -6,8 +6,9 @@
 use std::sync::Arc;
 
 use axum::Json;
+use axum::extract::rejection::PathRejection;
 use axum::extract::{DefaultBodyLimit, Path, Query, Request, State as Axum};
-use axum::http::{HeaderName, HeaderValue, StatusCode, Uri, header};
+use axum::http::{HeaderName, HeaderValue, Method, StatusCode, Uri, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
@@ -86,6 +87,10 @@ fn router(state: State) -> axum::Router {
     router
         .route("/api/v1/openapi.json", get(move || std::future::ready(Json(api.clone()))))
         .fallback(|uri: Uri| async move { ApiError::not_found(format!("there is nothing at {}", uri.path())) })
+        .method_not_allowed_fallback(|method: Method, uri: Uri| async move {
+            let message = format!("{method} is not what {} answers to", uri.path());
+            ApiError { status: StatusCode::METHOD_NOT_ALLOWED, kind: "request", message }
+        })
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .layer(middleware::from_fn(harden))
         .with_state(state)
@@ -224,11 +229,20 @@ async fn list_sessions(Axum(state): Axum<State>, uri: Uri) -> Result<Json<Sessio
     Ok(Json(state.engine.sessions(&filter, limit).await?))
 }
 
+/// The id of a session in a path, if it is text.
+type SessionId = Result<Path<String>, PathRejection>;
+
+fn session_id(id: SessionId) -> Result<String, ApiError> {
+    let Path(id) = id.map_err(|error| ApiError::bad_request(error.body_text()))?;
+    Ok(id)
+}
+
 /// Everything known of one session.
 #[utoipa::path(get, path = "/api/v1/sessions/{id}", tag = "sessions", params(("id" = String, Path)), responses(
-    (status = 200, body = SessionDetail), (status = 404, body = ErrorBody)
+    (status = 200, body = SessionDetail), (status = 400, body = ErrorBody), (status = 404, body = ErrorBody)
 ))]
-async fn get_session(Axum(state): Axum<State>, Path(id): Path<String>) -> Result<Json<SessionDetail>, ApiError> {
+async fn get_session(Axum(state): Axum<State>, id: SessionId) -> Result<Json<SessionDetail>, ApiError> {
+    let id = session_id(id)?;
     match state.engine.session(&id).await? {
         Some(session) => Ok(Json(session)),
         None => Err(ApiError::not_found(format!("no session {id:?} is in the ledger"))),
@@ -237,8 +251,10 @@ async fn get_session(Axum(state): Axum<State>, Path(id): Path<String>) -> Result
 
 /// The recording of a session as asciicast version 2.
 #[utoipa::path(get, path = "/api/v1/sessions/{id}/recording.cast", tag = "sessions", params(("id" = String, Path)),
-    responses((status = 200, content_type = "application/x-asciicast"), (status = 404, body = ErrorBody)))]
-async fn get_recording(Axum(state): Axum<State>, Path(id): Path<String>) -> Result<Response, ApiError> {
+    responses((status = 200, content_type = "application/x-asciicast"), (status = 400, body = ErrorBody),
+        (status = 404, body = ErrorBody)))]
+async fn get_recording(Axum(state): Axum<State>, id: SessionId) -> Result<Response, ApiError> {
+    let id = session_id(id)?;
     let missing = || ApiError::not_found(format!("no recording of a session {id:?} is in the ledger"));
     let session = state.engine.session(&id).await?.ok_or_else(missing)?.linked.session;
     if session.output_bytes == 0 {

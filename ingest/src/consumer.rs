@@ -255,9 +255,14 @@ impl ClientContext for Context {
         }
         for topic in statistics.topics.values() {
             for partition in topic.partitions.values() {
+                let labels = [("topic", topic.topic.clone()), ("partition", partition.partition.to_string())];
+                // In Kafka and not in the ledger; in Kafka and not read yet. Negative numbers are "not known".
                 if partition.partition >= 0 && partition.consumer_lag >= 0 {
-                    let labels = [("topic", topic.topic.clone()), ("partition", partition.partition.to_string())];
                     metrics::gauge!("custody_ingest_lag_messages", &labels).set(partition.consumer_lag as f64);
+                }
+                if partition.partition >= 0 && partition.hi_offset >= 0 && partition.app_offset >= 0 {
+                    let unread = partition.hi_offset.saturating_sub(partition.app_offset).max(0);
+                    metrics::gauge!("custody_ingest_unread_messages", &labels).set(unread as f64);
                 }
             }
         }

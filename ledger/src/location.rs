@@ -72,6 +72,9 @@ pub struct Location {
 /// A setting with which `deltalake` renames over existing commits on S3.
 const UNSAFE_RENAME: &str = "AWS_S3_ALLOW_UNSAFE_RENAME";
 
+/// The kinds of store that this binary is built with.
+const SCHEMES: [&str; 9] = ["file", "s3", "s3a", "gs", "az", "azure", "adl", "abfs", "abfss"];
+
 impl Location {
     /// Reads a path or a URL. `options` are the object store's (`AWS_ENDPOINT_URL`, ...); those of the environment are
     /// taken as well.
@@ -94,6 +97,13 @@ impl Location {
             let path = std::path::absolute(Path::new(text)).map_err(|error| bad(error.to_string()))?;
             Url::from_directory_path(&path).map_err(|()| bad("not an absolute path".to_owned()))?
         };
+        // Told at once: a store that is not there is waited for, and one of another kind never comes.
+        if !SCHEMES.contains(&url.scheme()) {
+            return Err(bad(format!("{}: is no kind of store that Custody knows", url.scheme())));
+        }
+        if url.scheme() != "file" && url.host_str().is_none_or(str::is_empty) {
+            return Err(bad("it names no bucket".to_owned()));
+        }
         if !url.path().ends_with('/') {
             let path = format!("{}/", url.path());
             url.set_path(&path);

@@ -475,5 +475,9 @@ mod tests {
         let refused = Location::parse("s3://bucket/ledger", unsafe_store).unwrap_err();
         assert!(matches!(refused, LedgerError::UnsafeStore { .. }), "{refused}");
         assert_eq!(Location::parse("s3://bucket/a", HashMap::new()).unwrap().url().as_str(), "s3://bucket/a/");
+        for text in ["", "ftp://host/ledger", "s3://", "gs:///ledger", "https://host/ledger"] {
+            let refused = Location::parse(text, HashMap::new()).unwrap_err();
+            assert!(matches!(refused, LedgerError::BadLocation { .. }), "{text}: {refused}");
+        }
     }
 }

@@ -138,7 +138,7 @@ fn what_cannot_be_done_is_said_with_the_right_status() {
         (&["export", "nobody", "--as", "text"], 1, "custody sessions"),
         (&["replay", "nobody"], 2, "terminal"),
         (&["--data", nowhere, "sessions"], 3, "custody demo"),
-        (&["--data", "ftp://x/y", "sessions"], 3, ""),
+        (&["--data", "ftp://x/y", "sessions"], 2, "no kind of store"),
         (&["--data", ledger, "demo"], 2, "already"),
         (&["doctor"], 1, "no broker answers at 127.0.0.1:1"),
         (&["sessions", "--limit", "many"], 2, "--limit"),

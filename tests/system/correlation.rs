@@ -137,7 +137,7 @@ fn a_late_approval_completes_a_session_that_was_shown_before() {
     let test = "a_late_approval_completes_a_session_that_was_shown_before";
     let Some(broker) = Broker::shared_or_skip(test) else { return };
     let topic = Topic::create(broker, "teleport", PARTITIONS);
-    let custody = Custody::on(broker, &[topic.clone()]);
+    let custody = Custody::on(broker, std::slice::from_ref(&topic));
     let producer = Producer::to(broker);
     let lines: Vec<&str> = include_str!("../data/correlation.ndjson").lines().collect();
     let of = |event: &str| *lines.iter().find(|line| line.contains(event)).unwrap();

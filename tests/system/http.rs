@@ -67,6 +67,9 @@ fn ids(answer: &Value) -> Vec<String> {
 fn error_kind(client: &Client, method: &str, path: &str, body: &[u8]) -> (u16, String) {
     let answer = client.send(method, path, &[("content-type", "application/json")], body).expect("an answer");
     let body: Value = serde_json::from_slice(&answer.body).unwrap_or_else(|_| panic!("{path}: {}", answer.text()));
+    let shape =
+        (body.as_object().map_or(0, |body| body.len()), body["error"].as_object().map_or(0, |error| error.len()));
+    assert_eq!(shape, (1, 2), "{path}: {body}");
     assert!(body["error"]["message"].as_str().is_some_and(|message| !message.is_empty()), "{path}: {body}");
     (answer.status, body["error"]["kind"].as_str().expect("a kind").to_owned())
 }

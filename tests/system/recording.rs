@@ -145,7 +145,7 @@ fn a_teleport_recording_is_exported_as_it_was_sent_whatever_the_route() {
     let Some(broker) = Broker::shared_or_skip(test) else { return };
     let topic = Topic::create(broker, "teleport", 1);
     // Every message a commit of its own: a recording is put together from many frames.
-    let custody = Custody::on(broker, &[topic.clone()]).flush(3, 1000);
+    let custody = Custody::on(broker, std::slice::from_ref(&topic)).flush(3, 1000);
     let producer = Producer::to(broker);
     // Colours, wide characters, an escape sequence and a character that are cut in two, a screen that is left again.
     let prints: Vec<(i64, Vec<u8>)> = [
@@ -193,7 +193,7 @@ fn the_shared_vim_recording_is_exported_byte_for_byte() {
     let recorded = "516965e5-e6ef-11e9-9d5b-42010a80002b";
 
     let topic = Topic::create(broker, "teleport", 1);
-    let custody = Custody::on(broker, &[topic.clone()]);
+    let custody = Custody::on(broker, std::slice::from_ref(&topic));
     let producer = Producer::to(broker);
     let session = |route: Route| recorded.replace("0002b", &format!("0002{}", route as u8));
     for route in ROUTES {
@@ -220,7 +220,7 @@ fn asciicast_lines_come_out_as_they_went_in() {
     let test = "asciicast_lines_come_out_as_they_went_in";
     let Some(broker) = Broker::shared_or_skip(test) else { return };
     let topic = Topic::create(broker, "asciicast", 2);
-    let custody = Custody::on(broker, &[topic.clone()]).flush(2, 1000);
+    let custody = Custody::on(broker, std::slice::from_ref(&topic)).flush(2, 1000);
     let producer = Producer::to(broker);
     let v2 = [
         r#"{"version":2,"width":90,"height":28,"timestamp":1772439000,"title":"import","custody":{"user":"mira@example.net","target":"warehouse-3","request_ids":["f0000000-0000-4000-8000-000000000001"]}}"#,

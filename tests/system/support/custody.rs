@@ -1,9 +1,10 @@
 //! The custody binary as its users run it: a ledger in a folder of its own, a configuration file, child processes.
 //!
 //! ```ignore
-//! let custody = Custody::on(broker, &[Topic::new(&topic, "teleport")]);
+//! let topic = Topic::create(broker, "teleport", 3);
+//! let custody = Custody::on(broker, &[topic]);
 //! let mut ingest = custody.ingest();
-//! custody.wait_for("SELECT count(*) AS n FROM records", json!([{ "n": 3 }]), MINUTE);
+//! custody.wait_for_records(3, &mut ingest);
 //! ingest.stop();
 //! ```
 
@@ -37,10 +38,6 @@ pub(crate) struct Topic {
 }
 
 impl Topic {
-    pub(crate) fn new(name: &str, source: &'static str) -> Self {
-        Self { name: name.to_owned(), source }
-    }
-
     /// A new topic on the broker.
     pub(crate) fn create(broker: &Broker, source: &'static str, partitions: i32) -> Self {
         let name = unique(source);
@@ -168,31 +165,28 @@ impl Custody {
         self.value(&format!("SELECT count(*) FROM {table}")).as_u64().expect("a number")
     }
 
-    /// The rows of an answer, once it is this one. While the ledger is being made, or its store is away, there is none.
-    pub(crate) fn wait_for(&self, statement: &str, expected: &Value, process: &mut Process) {
-        let mut last = String::new();
-        wait_until(&format!("{statement} to be {expected}"), PATIENCE, || {
-            process.assert_runs();
-            let output = self.run(["sql", "--format", "ndjson", statement]);
-            last = if output.status.success() {
-                Value::Array(rows(&String::from_utf8_lossy(&output.stdout))).to_string()
-            } else {
-                stderr(&output)
-            };
-            if last == expected.to_string() { Ok(()) } else { Err(last.clone()) }
-        });
+    /// The same of a ledger that may not be there yet, or not whole.
+    ///
+    /// # Errors
+    ///
+    /// What the command says.
+    pub(crate) fn try_count(&self, table: &str) -> Result<u64, String> {
+        let output = self.run(["sql", "--format", "ndjson", &format!("SELECT count(*) AS n FROM {table}")]);
+        let rows = rows(&String::from_utf8_lossy(&output.stdout));
+        rows.first().and_then(|row| row["n"].as_u64()).ok_or_else(|| stderr(&output))
     }
 
-    /// Returns once the table `records` has this many rows; more are a failure at once.
+    /// Returns once the table `records` has this many rows; more are a failure at once, and so is standing still.
     pub(crate) fn wait_for_records(&self, count: u64, process: &mut Process) {
-        wait_until(&format!("{count} records"), PATIENCE, || {
-            process.assert_runs();
-            let output = self.run(["sql", "--format", "ndjson", "SELECT count(*) AS n FROM records"]);
-            let rows = rows(&String::from_utf8_lossy(&output.stdout));
-            let found = rows.first().and_then(|row| row["n"].as_u64()).ok_or_else(|| stderr(&output))?;
-            assert!(found <= count, "{found} records of {count} messages");
-            if found == count { Ok(()) } else { Err(format!("{found} records")) }
-        });
+        let mut had = None;
+        while had != Some(count) {
+            had = wait_until(&format!("{count} records, or more than {had:?}"), PATIENCE, || {
+                process.assert_runs();
+                let found = self.try_count("records")?;
+                assert!(found <= count, "{found} records of {count} messages");
+                if Some(found) > had { Ok(Some(found)) } else { Err(format!("{found} records")) }
+            });
+        }
     }
 
     /// `custody ingest`, alone in its group: after a kill it goes on at once.

@@ -117,20 +117,6 @@ impl Answer {
     pub(crate) fn text(&self) -> String {
         String::from_utf8(self.body.clone()).expect("text")
     }
-
-    pub(crate) fn header(&self, name: &str) -> &str {
-        self.headers.get(name).map_or("", String::as_str)
-    }
-
-    /// The body, which has to be an error of the one shape that all errors have.
-    pub(crate) fn error(&self, status: u16) -> (String, String) {
-        assert_eq!(self.status, status, "{}", String::from_utf8_lossy(&self.body));
-        let body = self.json();
-        let error = body["error"].as_object().expect("an error");
-        assert_eq!((body.as_object().expect("an object").len(), error.len()), (1, 2), "{body}");
-        let text = |name: &str| error[name].as_str().expect("text").to_owned();
-        (text("kind"), text("message"))
-    }
 }
 
 /// The samples of Prometheus' text format, by name and labels as written; every line has to be one, or a comment.

@@ -41,7 +41,7 @@ impl<'b> Numbered<'b> {
     }
 
     pub(crate) fn custody(&self) -> Custody {
-        Custody::on(self.broker, &[self.topic.clone()])
+        Custody::on(self.broker, std::slice::from_ref(&self.topic))
     }
 
     /// Queues the next messages. They are in Kafka after [`Numbered::flush`], or soon.
