@@ -1,4 +1,5 @@
 //! `custody bench ingest`: Kafka to committed tables, against the limit of the machine, on the same messages in one run.
+//! `custody bench decode`: what decoding costs on one core, against parsing the same JSON.
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -25,11 +26,28 @@ struct Report {
 
 /// Runs a benchmark.
 pub(crate) async fn run(config: &Config, bench: Bench) -> Result<(), Failure> {
-    let Bench::Ingest(args) = bench;
+    let args = match bench {
+        Bench::Ingest(args) => args,
+        Bench::Decode { megabytes } => return decode(megabytes),
+    };
     match args.part {
         BenchPart::All => all(config, &args).await,
         BenchPart::Limit | BenchPart::Custody => part(config, &args).await,
     }
+}
+
+/// `custody bench decode`
+fn decode(megabytes: usize) -> Result<(), Failure> {
+    let mut out = std::io::stdout();
+    writeln!(out, "| | bytes a message | decoding MB/s | parsing into serde_json::Value MB/s | decoding / parsing |")?;
+    writeln!(out, "|---|---|---|---|---|")?;
+    for rate in bench::decode_rates(megabytes * 1_000_000) {
+        let per_second = |seconds: f64| rate.bytes as f64 / 1e6 / seconds;
+        let (decoding, parsing) = (per_second(rate.decode_seconds), per_second(rate.parse_seconds));
+        let ratio = decoding / parsing;
+        writeln!(out, "| {} | {} | {decoding:.0} | {parsing:.0} | {ratio:.2}x |", rate.name, rate.message_bytes)?;
+    }
+    Ok(())
 }
 
 async fn all(config: &Config, args: &BenchIngest) -> Result<(), Failure> {

@@ -52,12 +52,23 @@ pub(crate) struct Global {
 pub(crate) enum Command {
     /// Run the whole pipeline in one process on an embedded broker, with live sample gateways
     Demo(Demo),
-    /// Ingest and serve in one process
+    /// Ingest, collect and serve in one process
     Up(Listen),
     /// Read the configured topics from Kafka into the ledger
     Ingest,
+    /// Take in what gateways and policy engines push over HTTP
+    ///
+    /// OPA's decision log plugin (POST /logs), Teleport's event handler (POST /<name>.log), shippers (POST /boundary,
+    /// /hoop). Answers when a message is safe: acknowledged by Kafka, or committed in the ledger where kafka.brokers is
+    /// empty. Set collect.listen.
+    Collect,
     /// Serve the ledger over HTTP
     Serve(Listen),
+    /// Import recordings and logs at rest: files, folders, object-store prefixes
+    Import(Import),
+    /// Keep the ledger in order
+    #[command(subcommand)]
+    Maintain(Maintain),
     /// List sessions with their reason, approvers and recording
     Sessions(Sessions),
     /// Show everything known of one session
@@ -128,6 +139,39 @@ pub(crate) enum RowFormat {
 }
 
 #[derive(Debug, Args)]
+#[command(after_help = "Recognised by content, whatever the names are:
+  Teleport recordings (<session>.tar, plain or encrypted), audit logs and session streams (NDJSON)
+  Boundary session recordings (directories), events
+  OPA decision logs (NDJSON, JSON, gzip), hoop exports
+  asciicast v1, v2, v3; ttyrec; script with timing; sudo I/O logs; tlog
+
+An object is known by its SHA-256: importing it again adds nothing, and an import that was interrupted goes on.
+
+Examples:
+  custody import /var/lib/teleport/log/records
+  custody import s3://recordings/teleport/ s3://recordings/boundary/
+  custody import session.cast --session-id jump-host-4711
+
+Exit status 1: an object could not be read, or a check of it failed.")]
+pub(crate) struct Import {
+    /// Files, folders or URLs (s3://bucket/prefix, gs://…, az://…)
+    #[arg(required = true, value_name = "PATH|URL")]
+    pub(crate) paths: Vec<String>,
+    /// Take JSON documents for this source's instead of recognising it
+    #[arg(long, value_name = "SOURCE", value_parser = parse_source)]
+    pub(crate) source: Option<custody_ingest::source::SourceKind>,
+    /// Id of the session, for one recording that has none (default: the object's hash)
+    #[arg(long, value_name = "ID", value_parser = parse_session_id)]
+    pub(crate) session_id: Option<String>,
+    /// Only say what would be imported
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// Print the summary as JSON, one object a line
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct Sessions {
     /// Only sessions of this user
     #[arg(long)]
@@ -194,6 +238,9 @@ pub(crate) struct Replay {
     /// Cut pauses to this long, for example 2s
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     pub(crate) idle_limit: Option<Duration>,
+    /// Which of the session's recordings, where it has several (default: the one with the most output)
+    #[arg(long, value_name = "CHANNEL")]
+    pub(crate) channel: Option<String>,
 }
 
 /// What a recording is written as.
@@ -214,15 +261,30 @@ pub(crate) struct Export {
     /// The format
     #[arg(long = "as", value_enum)]
     pub(crate) format: CastFormat,
+    /// Which of the session's recordings, where it has several (default: the one with the most output)
+    #[arg(long, value_name = "CHANNEL")]
+    pub(crate) channel: Option<String>,
     /// Where to write (default: standard output)
     #[arg(long, short, value_name = "FILE")]
     pub(crate) output: Option<PathBuf>,
 }
 
 #[derive(Debug, Subcommand)]
+pub(crate) enum Maintain {
+    /// Decode dead letters again: after an update, or when a topic was mapped to the wrong source
+    Redecode,
+}
+
+#[derive(Debug, Subcommand)]
 pub(crate) enum Bench {
     /// Kafka to committed tables, against the limit: consuming and writing the raw values as Parquet
     Ingest(BenchIngest),
+    /// Decoding on one core, against parsing the same JSON into a tree
+    Decode {
+        /// Megabytes of each source, for each of five runs
+        #[arg(long, default_value_t = 20)]
+        megabytes: usize,
+    },
 }
 
 #[derive(Debug, Args)]
@@ -264,6 +326,17 @@ fn parse_duration(text: &str) -> Result<Duration, String> {
     };
     let number: f64 = number.parse().map_err(|_| "expected a number with ms, s, m or h, for example 20s".to_owned())?;
     Duration::try_from_secs_f64(number * seconds).map_err(|error| error.to_string())
+}
+
+fn parse_source(text: &str) -> Result<custody_ingest::source::SourceKind, String> {
+    custody_ingest::source::SourceKind::from_name(text)
+        .ok_or_else(|| "expected teleport, boundary, opa, hoop or tlog".to_owned())
+}
+
+fn parse_session_id(text: &str) -> Result<String, String> {
+    let is_id = (1..=128).contains(&text.len())
+        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-'));
+    is_id.then(|| text.to_owned()).ok_or_else(|| "expected up to 128 letters, digits, '_' and '-'".to_owned())
 }
 
 fn parse_speed(text: &str) -> Result<f64, String> {

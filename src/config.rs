@@ -2,11 +2,13 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use custody_ingest::source::{SessionIdFrom, Source, SourceKind};
+use custody_ingest::import;
+use custody_ingest::source::{AuditKey, HoopMapping, OpaMapping, SessionIdFrom, Settings, Source, SourceKind};
 use custody_ingest::{Flush, OnLostMessages};
 use custody_ledger::Location;
 use figment::Figment;
@@ -28,13 +30,118 @@ pub(crate) struct Config {
     pub(crate) flush: Flush,
     pub(crate) http: Http,
     pub(crate) query: Query,
+    pub(crate) collect: Collect,
+    /// Where a decision's input says what.
+    pub(crate) opa: OpaMapping,
+    /// Names of the fields of a hoop session's metadata.
+    pub(crate) hoop: HoopMapping,
+    pub(crate) keys: Keys,
+    pub(crate) identities: Identities,
+    pub(crate) tickets: Tickets,
+    pub(crate) recordings: Recordings,
+}
+
+/// `[collect]`: what gateways and policy engines push over HTTP.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Collect {
+    /// Address and port to listen on; nothing is collected without.
+    pub(crate) listen: Option<SocketAddr>,
+    /// Bearer tokens of senders. Without any, everyone who reaches the address may write.
+    pub(crate) tokens: Vec<String>,
+    /// Certificates, for HTTPS.
+    pub(crate) tls: Option<Tls>,
+    /// Megabytes of one body.
+    pub(crate) body_mb_max: usize,
+    /// Topics that the bodies go to.
+    pub(crate) opa_topic: String,
+    pub(crate) teleport_topic: String,
+    pub(crate) teleport_session_topic: String,
+    pub(crate) boundary_topic: String,
+    pub(crate) hoop_topic: String,
+}
+
+impl Default for Collect {
+    fn default() -> Self {
+        Self {
+            listen: None,
+            tokens: Vec::new(),
+            tls: None,
+            body_mb_max: 16,
+            opa_topic: "opa.decisions".to_owned(),
+            teleport_topic: "teleport.audit".to_owned(),
+            teleport_session_topic: "teleport.sessions".to_owned(),
+            boundary_topic: "boundary.events".to_owned(),
+            hoop_topic: "hoop.events".to_owned(),
+        }
+    }
+}
+
+/// `[collect.tls]`: files in PEM.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Tls {
+    /// Certificate chain of this server.
+    pub(crate) cert: PathBuf,
+    /// Its private key.
+    pub(crate) key: PathBuf,
+    /// Authorities whose certificates senders must show (mTLS).
+    pub(crate) client_ca: Option<PathBuf>,
+}
+
+/// `[keys]`: files with the keys that signed or encrypted evidence. They are read when they are needed, never stored.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Keys {
+    /// Audit data keys of Boundary (32 bytes in hexadecimal, one a file): its signed events are verified with them.
+    pub(crate) boundary_audit: Vec<PathBuf>,
+    /// Root keys of the `aead` KMS of Boundary's recordings (32 bytes in hexadecimal, one a file).
+    pub(crate) boundary_recording_root: Vec<PathBuf>,
+    /// SHA-256 of public keys of Boundary recordings that are known to be genuine.
+    pub(crate) boundary_recording_pins: Vec<String>,
+    /// Identities that decrypt Teleport's recordings: age identity files, or RSA private keys in PEM.
+    pub(crate) teleport_recording: Vec<PathBuf>,
+}
+
+/// `[identities]`: names by which one person is known, as `person = ["alias", ...]`: Teleport user, e-mail address,
+/// Boundary user id.
+pub(crate) type Identities = BTreeMap<String, Vec<String>>;
+
+/// `[tickets]`
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Tickets {
+    /// Regular expression of a ticket's id in a reason.
+    pub(crate) pattern: String,
+}
+
+impl Default for Tickets {
+    fn default() -> Self {
+        Self { pattern: custody_query::TICKET_PATTERN.to_owned() }
+    }
+}
+
+/// `[recordings]`: where gateways store recordings.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Recordings {
+    /// URLs or folders in which an announced recording is looked for, as `<session>.tar` or `<recording>.bsr`.
+    pub(crate) from: Vec<String>,
+    /// Seconds between looks.
+    pub(crate) every_s: u64,
+}
+
+impl Default for Recordings {
+    fn default() -> Self {
+        Self { from: Vec::new(), every_s: 30 }
+    }
 }
 
 /// `[kafka]`
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Kafka {
-    /// Bootstrap addresses, joined by commas.
+    /// Bootstrap addresses, joined by commas; empty where there is no Kafka and everything is collected over HTTP.
     pub(crate) brokers: String,
     /// Consumer group.
     pub(crate) group: String,
@@ -69,6 +176,13 @@ pub(crate) struct Topic {
     /// Where a session's id is looked for.
     #[serde(default = "Source::default_session_id")]
     pub(crate) session_id: Vec<SessionIdFrom>,
+}
+
+impl Topic {
+    /// How its messages are decoded.
+    pub(crate) fn source(&self, settings: &Arc<Settings>) -> Source {
+        Source { kind: self.source, session_id: self.session_id.clone(), settings: settings.clone() }
+    }
 }
 
 /// `[http]`
@@ -117,6 +231,13 @@ impl Default for Config {
             flush: Flush::default(),
             http: Http::default(),
             query: Query::default(),
+            collect: Collect::default(),
+            opa: OpaMapping::default(),
+            hoop: HoopMapping::default(),
+            keys: Keys::default(),
+            identities: Identities::default(),
+            tickets: Tickets::default(),
+            recordings: Recordings::default(),
         }
     }
 }
@@ -126,7 +247,9 @@ pub(crate) fn default_topics() -> Vec<Topic> {
     [
         ("teleport.audit", SourceKind::Teleport),
         ("teleport.sessions", SourceKind::Teleport),
+        ("boundary.events", SourceKind::Boundary),
         ("opa.decisions", SourceKind::Opa),
+        ("hoop.events", SourceKind::Hoop),
         ("custody.sessions", SourceKind::Asciicast),
     ]
     .map(|(name, source)| Topic { name: name.to_owned(), source, session_id: Source::default_session_id() })
@@ -134,7 +257,22 @@ pub(crate) fn default_topics() -> Vec<Topic> {
 }
 
 /// Names of configuration sections: `CUSTODY_` variables that begin with another are not ours.
-const SECTIONS: [&str; 7] = ["data", "store", "kafka", "topics", "flush", "http", "query"];
+const SECTIONS: [&str; 14] = [
+    "data",
+    "store",
+    "kafka",
+    "topics",
+    "flush",
+    "http",
+    "query",
+    "collect",
+    "opa",
+    "hoop",
+    "keys",
+    "identities",
+    "tickets",
+    "recordings",
+];
 
 impl Config {
     /// Reads the configuration.
@@ -177,13 +315,56 @@ impl Config {
         Location::parse(&self.data, self.store.clone().into_iter().collect::<HashMap<_, _>>())
     }
 
+    /// What the decoders are told.
+    ///
+    /// # Errors
+    ///
+    /// When a key cannot be read.
+    pub(crate) fn settings(&self) -> anyhow::Result<Arc<Settings>> {
+        let boundary_audit_keys = self
+            .keys
+            .boundary_audit
+            .iter()
+            .map(|file| AuditKey::from_hex(read_key(file)?.trim()).with_context(|| format!("{}", file.display())))
+            .collect::<anyhow::Result<_>>()?;
+        Ok(Arc::new(Settings { boundary_audit_keys, opa: self.opa.clone(), hoop: self.hoop.clone() }))
+    }
+
+    /// The keys of recordings.
+    ///
+    /// # Errors
+    ///
+    /// When a key cannot be read.
+    pub(crate) fn recording_keys(&self) -> anyhow::Result<import::Keys> {
+        let mut keys = import::Keys::default();
+        for file in &self.keys.boundary_recording_root {
+            keys.bsr.add_root_key(read_key(file)?.trim()).with_context(|| format!("{}", file.display()))?;
+        }
+        for pin in &self.keys.boundary_recording_pins {
+            keys.bsr.add_pin(pin).context("keys.boundary_recording_pins")?;
+        }
+        if !self.keys.teleport_recording.is_empty() {
+            let texts = self.keys.teleport_recording.iter().map(|file| read_key(file));
+            let text = texts.collect::<anyhow::Result<Vec<_>>>()?.join("\n");
+            keys.teleport = import::TeleportKeys::read(&text).context("keys.teleport_recording")?;
+        }
+        Ok(keys)
+    }
+
+    /// Whether there is a Kafka.
+    pub(crate) fn has_kafka(&self) -> bool {
+        !self.kafka.brokers.is_empty()
+    }
+
     /// What ingest is told.
-    pub(crate) fn ingest(&self) -> custody_ingest::Config {
-        let topic = |topic: &Topic| custody_ingest::Topic {
-            name: topic.name.clone(),
-            source: Source { kind: topic.source, session_id: topic.session_id.clone() },
-        };
-        custody_ingest::Config {
+    ///
+    /// # Errors
+    ///
+    /// When a key cannot be read.
+    pub(crate) fn ingest(&self) -> anyhow::Result<custody_ingest::Config> {
+        let settings = self.settings()?;
+        let topic = |topic: &Topic| custody_ingest::Topic { name: topic.name.clone(), source: topic.source(&settings) };
+        Ok(custody_ingest::Config {
             brokers: self.kafka.brokers.clone(),
             group: self.kafka.group.clone(),
             cluster: self.kafka.cluster.clone(),
@@ -191,6 +372,14 @@ impl Config {
             options: self.kafka.options.clone(),
             topics: self.topics.iter().map(topic).collect(),
             flush: self.flush,
+        })
+    }
+
+    /// What questions mean: who is who, and what a ticket looks like.
+    pub(crate) fn vocabulary(&self) -> custody_query::Vocabulary {
+        custody_query::Vocabulary {
+            people: self.identities.clone().into_iter().collect(),
+            ticket_pattern: self.tickets.pattern.clone(),
         }
     }
 
@@ -218,8 +407,13 @@ impl Config {
         for (_, value) in options.filter(|(name, value)| is_secret(name) && !value.is_empty()) {
             *value = "********".to_owned();
         }
+        shown.collect.tokens.fill("********".to_owned());
         shown
     }
+}
+
+fn read_key(file: &Path) -> anyhow::Result<String> {
+    std::fs::read_to_string(file).with_context(|| format!("the key file {} cannot be read", file.display()))
 }
 
 /// Whether an option of that name holds a secret. Rather one too many than one too few.

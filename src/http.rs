@@ -351,18 +351,22 @@ struct ErrorDetail {
 }
 
 /// An error on its way out.
-struct ApiError {
+pub(crate) struct ApiError {
     status: StatusCode,
     kind: &'static str,
     message: String,
 }
 
 impl ApiError {
-    fn bad_request(message: String) -> Self {
-        Self { status: StatusCode::BAD_REQUEST, kind: "request", message }
+    pub(crate) fn new(status: StatusCode, kind: &'static str, message: impl Into<String>) -> Self {
+        Self { status, kind, message: message.into() }
     }
 
-    fn not_found(message: String) -> Self {
+    pub(crate) fn bad_request(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "request", message)
+    }
+
+    pub(crate) fn not_found(message: String) -> Self {
         Self { status: StatusCode::NOT_FOUND, kind: "not_found", message }
     }
 

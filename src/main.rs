@@ -2,10 +2,13 @@
 
 mod bench;
 mod cli;
+mod collect;
 mod config;
 mod demo;
 mod exit;
 mod http;
+mod import;
+mod maintain;
 mod run;
 mod show;
 mod shutdown;
@@ -56,7 +59,10 @@ async fn dispatch(cli: Cli) -> Result<(), Failure> {
         },
         Command::Up(listen) => run::up(config, &listen).await,
         Command::Ingest => run::ingest(config).await,
+        Command::Collect => run::collect(config).await,
         Command::Serve(listen) => run::serve(config, &listen).await,
+        Command::Import(args) => import::run(&config, args).await,
+        Command::Maintain(what) => maintain::run(&config, what).await,
         Command::Sessions(sessions) => show::sessions(&config, sessions).await,
         Command::Show(args) => show::session(&config, &args).await,
         Command::Sql(sql) => show::sql(&config, &sql).await,
@@ -73,7 +79,7 @@ async fn dispatch(cli: Cli) -> Result<(), Failure> {
 /// Log lines go to standard error. Commands that run on say what they do; the others only warn. The Delta library logs
 /// each error that it returns, and those are told where they matter.
 fn start_log(cli: &Cli) {
-    let runs_on = matches!(cli.command, Command::Up(_) | Command::Ingest | Command::Serve(_));
+    let runs_on = matches!(cli.command, Command::Up(_) | Command::Collect | Command::Ingest | Command::Serve(_));
     let level = match (cli.global.verbose, runs_on) {
         (0, false) => "warn,deltalake_core=off,librdkafka=off,rdkafka=off",
         (0, true) | (1, _) => {

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use custody_ingest::Health;
+use custody_ingest::collector::Collector;
 use custody_ledger::{Ledger, Location};
 use custody_query::Engine;
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
@@ -13,34 +14,116 @@ use tokio::sync::watch;
 use crate::cli::Listen;
 use crate::config::Config;
 use crate::exit::Failure;
-use crate::{http, shutdown};
+use crate::{collect, http, import, maintain, shutdown};
 
-/// `custody up`: ingest and serve, until asked to stop.
+/// `custody up`: ingest, collect and serve, until asked to stop.
 pub(crate) async fn up(config: Config, listen: &Listen) -> Result<(), Failure> {
     let address = address(&config, listen)?;
+    let collecting = collect::address(&config.collect)?;
+    if !config.has_kafka() && collecting.is_none() {
+        return Err(nothing_comes_in());
+    }
     let stop = shutdown::requested(None)?;
     let health = Health::default();
     let metrics = install_metrics()?;
     let listener = bind(address).await?;
+    let collecting = match collecting {
+        Some(address) => Some(bind(address).await?),
+        None => None,
+    };
     let location = config.location()?;
-    let ingesting = custody_ingest::run(config.ingest(), location.clone(), health.clone(), stop.clone());
+    let ingesting = ingesting(&config, location.clone(), health.clone(), stop.clone());
     let serving = async {
         // The tables are made by ingest, once the store answers.
         let Some(ledger) = wait_for_ledger(&location, stop.clone()).await? else { return Ok(()) };
-        let engine = Engine::open(&ledger, config.limits()).await?;
+        let engine = Engine::open(&ledger, config.limits(), &config.vocabulary()).await?;
         let state = http::State::new(engine, config.bounds(), Some(health.clone()), metrics);
         http::serve(listener, state, stop.clone()).await
     };
-    tokio::try_join!(async { ingesting.await.map_err(Failure::from) }, serving).map(drop)
+    let collecting = async {
+        let Some(listener) = collecting else { return Ok(()) };
+        let Some(ledger) = wait_for_ledger(&location, stop.clone()).await? else { return Ok(()) };
+        collect_into(&config, &ledger, listener, health.clone(), stop.clone()).await
+    };
+    let following = async {
+        let Some(ledger) = wait_for_ledger(&location, stop.clone()).await? else { return Ok(()) };
+        import::follow(&config, &ledger, stop.clone()).await
+    };
+    tokio::try_join!(ingesting, serving, collecting, following).map(drop)
+}
+
+fn nothing_comes_in() -> Failure {
+    Failure::usage(anyhow::anyhow!(
+        "kafka.brokers is empty and collect.listen is not set: nothing would ever come in. Set one of them"
+    ))
+}
+
+/// Reads from Kafka, where there is one; else only makes the ledger.
+async fn ingesting(
+    config: &Config,
+    location: Location,
+    health: Health,
+    stop: watch::Receiver<bool>,
+) -> Result<(), Failure> {
+    if config.has_kafka() {
+        let ingest = config.ingest().map_err(Failure::usage)?;
+        return Ok(custody_ingest::run(ingest, location, health, stop).await?);
+    }
+    custody_ingest::create_ledger(&location, health, stop).await?;
+    Ok(())
+}
+
+/// Takes in what is pushed: into Kafka where there is one, else into the ledger.
+async fn collect_into(
+    config: &Config,
+    ledger: &Ledger,
+    listener: tokio::net::TcpListener,
+    health: Health,
+    stop: watch::Receiver<bool>,
+) -> Result<(), Failure> {
+    let settings = config.settings().map_err(Failure::usage)?;
+    let listener = listener.into_std()?;
+    if config.has_kafka() {
+        let ingest = config.ingest().map_err(Failure::usage)?;
+        let collector = Collector::to_kafka(&ingest).map_err(Failure::usage)?;
+        return collect::serve(listener, collector, config.collect.clone(), settings, stop).await;
+    }
+    let engine = Engine::open(ledger, config.limits(), &config.vocabulary()).await?;
+    maintain::recover_collected(config, ledger, &engine).await?;
+    drop(engine);
+    let (collector, committing) = Collector::to_ledger(ledger, config.flush, health).await?;
+    let serving = collect::serve(listener, collector, config.collect.clone(), settings, stop);
+    let (served, ()) = tokio::join!(serving, committing);
+    served
 }
 
 /// `custody ingest`
 pub(crate) async fn ingest(config: Config) -> Result<(), Failure> {
+    if !config.has_kafka() {
+        return Err(Failure::usage(anyhow::anyhow!("kafka.brokers is empty: there is no Kafka to read from")));
+    }
     let stop = shutdown::requested(None)?;
     let location = config.location()?;
     tracing::info!(brokers = config.kafka.brokers, ledger = %location.url(), "ingesting");
-    custody_ingest::run(config.ingest(), location, Health::default(), stop).await?;
+    custody_ingest::run(config.ingest().map_err(Failure::usage)?, location, Health::default(), stop).await?;
     Ok(())
+}
+
+/// `custody collect`
+pub(crate) async fn collect(config: Config) -> Result<(), Failure> {
+    let Some(address) = collect::address(&config.collect)? else {
+        return Err(Failure::usage(anyhow::anyhow!(
+            "collect.listen is not set: say where to listen, for example CUSTODY_COLLECT__LISTEN=127.0.0.1:7879"
+        )));
+    };
+    let stop = shutdown::requested(None)?;
+    let listener = bind(address).await?;
+    let health = Health::default();
+    let location = config.location()?;
+    let Some(ledger) = custody_ingest::create_ledger(&location, health.clone(), stop.clone()).await? else {
+        return Ok(());
+    };
+    collect_into(&config, &ledger, listener, health, stop).await
 }
 
 /// `custody serve`
@@ -48,7 +131,7 @@ pub(crate) async fn serve(config: Config, listen: &Listen) -> Result<(), Failure
     let address = address(&config, listen)?;
     let stop = shutdown::requested(None)?;
     let ledger = Ledger::existing(config.location()?).await?;
-    let engine = Engine::open(&ledger, config.limits()).await?;
+    let engine = Engine::open(&ledger, config.limits(), &config.vocabulary()).await?;
     let state = http::State::new(engine, config.bounds(), None, install_metrics()?);
     http::serve(bind(address).await?, state, stop).await
 }
@@ -121,7 +204,7 @@ pub(crate) async fn doctor(config: &Config) -> Result<(), Failure> {
     };
     check("configuration", Ok(format!("{} topics, ledger at {}", config.topics.len(), config.data)))?;
 
-    let ingest = config.ingest();
+    let ingest = config.ingest().map_err(Failure::usage)?;
     let asked = tokio::task::spawn_blocking(move || custody_ingest::check_broker(&ingest, Duration::from_secs(5)));
     match asked.await.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic())) {
         Ok(topics) => {
@@ -144,7 +227,7 @@ pub(crate) async fn doctor(config: &Config) -> Result<(), Failure> {
         Err(error) => check("ledger", Err(error.to_string()))?,
         Ok(location) => match Ledger::existing(location).await {
             Ok(ledger) => {
-                let engine = Engine::open(&ledger, config.limits()).await;
+                let engine = Engine::open(&ledger, config.limits(), &config.vocabulary()).await;
                 let found = match engine {
                     Ok(engine) => engine.versions().await.map(|versions| format!("{versions:?}")),
                     Err(error) => Err(error),

@@ -1,6 +1,6 @@
 //! Commands that look into the ledger: `sessions`, `show`, `sql`, `replay`, `export`.
 
-mod text;
+pub(crate) mod text;
 
 use std::fs::File;
 use std::io::{self, Read, Write};
@@ -22,7 +22,7 @@ use crate::shutdown;
 
 async fn open(config: &Config) -> Result<Engine, Failure> {
     let ledger = Ledger::existing(config.location()?).await?;
-    Ok(Engine::open(&ledger, config.limits()).await?)
+    Ok(Engine::open(&ledger, config.limits(), &config.vocabulary()).await?)
 }
 
 /// `custody sql`
@@ -133,9 +133,20 @@ async fn recording_of(engine: &Engine, session: &SessionDetail) -> Result<Option
     Ok(Some(Recording::from_frames(&*session.session_id, frames)))
 }
 
-async fn recording(config: &Config, session_id: &str) -> Result<Recording, Failure> {
+async fn recording(config: &Config, session_id: &str, channel: Option<&str>) -> Result<Recording, Failure> {
     let engine = open(config).await?;
     let session = engine.session(session_id).await?.ok_or_else(|| unknown(session_id))?;
+    if let Some(channel) = channel {
+        let of = &session.linked.session;
+        let frames = engine.frames(&of.source, &of.session_id).await?;
+        let channels = custody_replay::channels(session_id, frames.clone());
+        if !channels.iter().any(|have| have.name.as_deref() == Some(channel)) {
+            let names: Vec<_> = channels.iter().filter_map(|channel| channel.name.as_deref()).map(visible).collect();
+            let there = if names.is_empty() { "it has no channels".to_owned() } else { names.join(", ") };
+            return Err(Failure::usage(anyhow::anyhow!("the session has no channel {:?}: {there}", visible(channel))));
+        }
+        return Ok(Recording::from_channel(session_id, Some(channel), frames));
+    }
     recording_of(&engine, &session).await?.ok_or_else(|| {
         Failure::check(anyhow::anyhow!(
             "the session {:?} is in the ledger, its recording is not: it was not recorded, or the gateway does not \
@@ -153,7 +164,7 @@ pub(crate) async fn replay(config: &Config, args: &Replay) -> Result<(), Failure
             visible(&args.session)
         )));
     }
-    let recording = recording(config, &args.session).await?;
+    let recording = recording(config, &args.session, args.channel.as_deref()).await?;
     let stop = shutdown::requested(None)?;
     let cancelled = Arc::new(AtomicBool::new(false));
     let cancel = cancelled.clone();
@@ -170,7 +181,7 @@ pub(crate) async fn replay(config: &Config, args: &Replay) -> Result<(), Failure
 
 /// `custody export`
 pub(crate) async fn export(config: &Config, args: &Export) -> Result<(), Failure> {
-    let recording = recording(config, &args.session).await?;
+    let recording = recording(config, &args.session, args.channel.as_deref()).await?;
     for finding in &recording.findings {
         eprintln!("custody: the recording is incomplete: {finding}");
     }

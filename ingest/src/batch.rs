@@ -69,6 +69,17 @@ pub struct Counts {
     pub pieces: u64,
 }
 
+/// What came of one message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Taken {
+    /// Events.
+    pub events: u32,
+    /// Pieces of recordings.
+    pub pieces: u32,
+    /// Why it, or a part of it, could not be decoded.
+    pub error: Option<ErrorKind>,
+}
+
 /// Collects messages into a batch.
 #[derive(Debug, Default)]
 pub struct Batcher {
@@ -84,6 +95,11 @@ impl Batcher {
     /// Starts a stream where the tables are. Anything that was held of it before must have been finished.
     pub fn begin(&mut self, stream: Stream, cursors: PerTable<Option<i64>>) {
         self.streams.insert(stream, Progress { begun: cursors, next: cursors });
+    }
+
+    /// Whether a stream was begun.
+    pub fn has_begun(&self, stream: &Stream) -> bool {
+        self.streams.contains_key(stream)
     }
 
     /// Forgets a stream.
@@ -102,13 +118,19 @@ impl Batcher {
     }
 
     /// Takes a message: its record, and what its source makes of it. A message of a stream that was not begun, or below
-    /// every table's cursor, is nobody's and leaves no trace.
-    pub fn push(&mut self, stream: &Stream, source: &Source, message: &Message<'_>, ingested_at: Micros) {
-        let Some(progress) = self.streams.get_mut(stream) else { return };
+    /// every table's cursor, is nobody's and leaves no trace: `None`.
+    pub fn push(
+        &mut self,
+        stream: &Stream,
+        source: &Source,
+        message: &Message<'_>,
+        ingested_at: Micros,
+    ) -> Option<Taken> {
+        let progress = self.streams.get_mut(stream)?;
         let origin = message.origin;
         let wants = progress.wants(origin.offset);
         if !wants.contains(&true) {
-            return;
+            return None;
         }
         let [wants_record, wants_events, wants_frames] = wants;
         let name = source.kind.as_str();
@@ -132,13 +154,15 @@ impl Batcher {
         }
         self.rows += 1;
         *self.counts.messages.entry(name).or_default() += 1;
-        if let Err(error) = decoded {
-            *self.counts.errors.entry((name, error.kind)).or_default() += 1;
+        let error = decoded.err().map(|error| error.kind);
+        if let Some(error) = error {
+            *self.counts.errors.entry((name, error)).or_default() += 1;
         }
         let bytes = message.value.map_or(0, <[u8]>::len) + message.key.map_or(0, <[u8]>::len);
         self.counts.bytes += bytes as u64;
         self.counts.events += u64::from(event_count);
         self.counts.pieces += u64::from(piece_count);
+        Some(Taken { events: event_count, pieces: piece_count, error })
     }
 
     /// Hands over what was collected; the next batch begins where this one ends. `None` when nothing was.

@@ -1,5 +1,9 @@
 //! What ingest costs, against what it cannot go below: consuming the same messages and writing their raw values as
-//! Parquet, with the same compression, and nothing else.
+//! Parquet, with the same compression, and nothing else. What decoding alone costs is in [`decode_rates`].
+
+mod decode;
+
+pub use decode::{DecodeRate, decode_rates};
 
 use std::fs::File;
 use std::path::Path;

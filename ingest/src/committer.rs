@@ -27,7 +27,7 @@ pub(crate) enum Request {
 const CURSOR_AGE_MAX: Duration = Duration::from_secs(30);
 
 /// Pauses between attempts while the store fails.
-const RETRY_PAUSES: [Duration; 6] = [
+pub(crate) const RETRY_PAUSES: [Duration; 6] = [
     Duration::from_millis(200),
     Duration::from_millis(500),
     Duration::from_secs(1),

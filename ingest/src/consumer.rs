@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use custody_ledger::{LedgerError, Location, Stream};
+use custody_ledger::{Ledger, LedgerError, Location, Stream};
 use custody_schemas::record::{Message, Origin};
 use custody_schemas::time::Micros;
 use rdkafka::bindings::{rd_kafka_header_get_all, rd_kafka_headers_t};
@@ -135,7 +135,21 @@ pub async fn run(
     Ok(())
 }
 
-fn settings(config: &Config) -> ClientConfig {
+/// Opens the ledger, making its tables where there are none, and waiting for its store where that does not answer.
+/// `None` when asked to stop meanwhile.
+///
+/// # Errors
+///
+/// [`LedgerError`] when waiting will not mend it.
+pub async fn create_ledger(
+    location: &Location,
+    health: Health,
+    mut stop: watch::Receiver<bool>,
+) -> Result<Option<Ledger>, LedgerError> {
+    committer::open(location, &health, &mut stop).await
+}
+
+pub(crate) fn settings(config: &Config) -> ClientConfig {
     let mut settings = ClientConfig::new();
     settings
         .set("client.id", "custody")
@@ -419,7 +433,7 @@ impl Session {
         if self.current.topic != origin.topic || self.current.partition != origin.partition {
             self.current = self.stream(origin.topic, origin.partition);
         }
-        self.batcher.push(&self.current, &topic.source, &record, ingested_at);
+        let _ = self.batcher.push(&self.current, &topic.source, &record, ingested_at);
         self.batch_began.get_or_insert_with(Instant::now);
     }
 
@@ -627,7 +641,7 @@ impl Session {
 }
 
 /// Now, in microseconds: when a record is taken in.
-fn now() -> Micros {
+pub(crate) fn now() -> Micros {
     chrono::Utc::now().timestamp_micros()
 }
 

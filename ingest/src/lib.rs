@@ -9,6 +9,9 @@
 //! - [`batch`]: rows of the three tables and how far each table has come; pure.
 //! - [`consumer`]: the Kafka side: membership of the group, where to begin, when to flush.
 //! - [`committer`]: the ledger side: what is committed when, and what to do when the store fails.
+//! - [`import`]: what objects at rest are cut into, format by format; [`importer`]: reads them into the ledger.
+//! - [`collector`]: takes in what senders push; [`direct`]: the road into the ledger that it and imports share.
+//! - [`redecode`]: decodes records once more.
 //! - [`publish`]: a producer and an embedded broker, for the demo, the tests and the benchmark.
 //!
 //! The ledger says where a partition goes on. Kafka's own committed offsets are written, so that the usual tools can
@@ -16,13 +19,20 @@
 
 pub mod batch;
 pub mod bench;
+pub mod collector;
 mod committer;
 mod config;
 mod consumer;
+pub mod direct;
+#[cfg(test)]
+mod fuzz;
 mod health;
+pub mod import;
+pub mod importer;
 pub mod publish;
+pub mod redecode;
 pub mod source;
 
 pub use config::{Config, Flush, OnLostMessages, Topic};
-pub use consumer::{IngestError, check_broker, run};
+pub use consumer::{IngestError, check_broker, create_ledger, run};
 pub use health::{Component, Health, State};

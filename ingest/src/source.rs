@@ -6,45 +6,100 @@
 //! To add one: a file in this folder with a `decode` function, a variant of [`SourceKind`], a contract in
 //! `schemas/topics/`, and examples that its tests run over.
 
+use std::sync::Arc;
+
 use custody_schemas::event::Event;
 use custody_schemas::frame::Piece;
 use custody_schemas::record::{DecodeError, Message};
 use serde::{Deserialize, Serialize};
 
-mod asciicast;
+pub(crate) mod asciicast;
+pub(crate) mod boundary;
+pub(crate) mod custody;
+mod hoop;
 mod object;
 mod opa;
 mod routing;
-mod teleport;
+pub(crate) mod script;
+pub(crate) mod sudo;
+pub(crate) mod teleport;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
+pub(crate) mod timing;
+mod tlog;
+pub(crate) mod ttyrec;
 mod wrapper;
+
+pub use boundary::{AuditKey, InvalidAuditKey};
+pub use hoop::HoopMapping;
+pub use opa::{OpaColumn, OpaMapping, OpaPointer};
 
 /// The kinds of source that Custody understands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum SourceKind {
-    /// Teleport audit events and session streams (contract: `schemas/topics/teleport.md`).
+    /// Teleport audit events, session streams and recordings (contract: `schemas/topics/teleport.md`).
     Teleport,
+    /// HashiCorp Boundary events and session recordings (contract: `schemas/topics/boundary.md`).
+    Boundary,
     /// Open Policy Agent decision logs (contract: `schemas/topics/opa.md`).
     Opa,
+    /// hoop.dev sessions, reviews, webhooks, routed events and audit log (contract: `schemas/topics/hoop.md`).
+    Hoop,
     /// Custody's own stream of asciicast lines, for any other gateway (contract: `schemas/topics/asciicast.md`).
     Asciicast,
+    /// Recordings of `ttyrec`.
+    Ttyrec,
+    /// Recordings of `script` with timing.
+    Script,
+    /// Session logs of `sudo`.
+    Sudo,
+    /// Messages of `tlog`.
+    Tlog,
+    /// What Custody itself tells: imports.
+    Custody,
 }
 
 impl SourceKind {
     /// Every kind.
-    pub const ALL: [Self; 3] = [Self::Teleport, Self::Opa, Self::Asciicast];
+    pub const ALL: [Self; 10] = [
+        Self::Teleport,
+        Self::Boundary,
+        Self::Opa,
+        Self::Hoop,
+        Self::Asciicast,
+        Self::Ttyrec,
+        Self::Script,
+        Self::Sudo,
+        Self::Tlog,
+        Self::Custody,
+    ];
 
     /// The name in the configuration and in the `source` column.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Teleport => "teleport",
+            Self::Boundary => "boundary",
             Self::Opa => "opa",
+            Self::Hoop => "hoop",
             Self::Asciicast => "asciicast",
+            Self::Ttyrec => "ttyrec",
+            Self::Script => "script",
+            Self::Sudo => "sudo",
+            Self::Tlog => "tlog",
+            Self::Custody => "custody",
         }
     }
+
+    /// The kind of a name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.as_str() == name)
+    }
 }
+
+/// Header of a record that was cut from a file: which part of a format its value is. A message without it is what its
+/// source sends to Kafka.
+pub const FORM_HEADER: &str = "custody-form";
 
 /// Where the id of a session is looked for when the message's own object does not carry it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -59,21 +114,32 @@ pub enum SessionIdFrom {
     Field(String),
 }
 
+/// What the decoders are told about the systems behind the messages.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Settings {
+    /// Data keys with which Boundary signs its audit events: the present one and those before it.
+    pub boundary_audit_keys: Vec<AuditKey>,
+    /// Where the decisions of Open Policy Agent say who asked for what and why.
+    pub opa: OpaMapping,
+    /// What names the fields of a hoop session's metadata have.
+    pub hoop: HoopMapping,
+}
+
 /// How the messages of a topic are decoded.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Source {
     /// Which decoder.
     pub kind: SourceKind,
     /// Where a session's id is looked for, in this order, when the object has no `sid` of its own.
-    #[serde(default = "Source::default_session_id")]
     pub session_id: Vec<SessionIdFrom>,
+    /// What the decoders are told.
+    pub settings: Arc<Settings>,
 }
 
 impl Source {
     /// A source with the defaults of its kind.
     pub fn new(kind: SourceKind) -> Self {
-        Self { kind, session_id: Self::default_session_id() }
+        Self { kind, session_id: Self::default_session_id(), settings: Arc::default() }
     }
 
     /// The places in which shippers are known to leave it.
@@ -108,7 +174,14 @@ pub const EVENTS_PER_MESSAGE_MAX: usize = 100_000;
 pub fn decode(source: &Source, message: &Message<'_>, sink: &mut dyn Sink) -> Result<(), DecodeError> {
     match source.kind {
         SourceKind::Teleport => teleport::decode(source, message, sink),
-        SourceKind::Opa => opa::decode(message, sink),
+        SourceKind::Boundary => boundary::decode(source, message, sink),
+        SourceKind::Opa => opa::decode(source, message, sink),
+        SourceKind::Hoop => hoop::decode(source, message, sink),
         SourceKind::Asciicast => asciicast::decode(source, message, sink),
+        SourceKind::Ttyrec => ttyrec::decode(source, message, sink),
+        SourceKind::Script => script::decode(source, message, sink),
+        SourceKind::Sudo => sudo::decode(source, message, sink),
+        SourceKind::Tlog => tlog::decode(message, sink),
+        SourceKind::Custody => custody::decode(message, sink),
     }
 }

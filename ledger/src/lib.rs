@@ -15,9 +15,11 @@
 //! may fail), so no error is believed: the table is read again, and its own cursor decides.
 
 mod location;
+mod objects;
 mod writer;
 
 pub use location::{Ledger, LedgerError, Location};
+pub use objects::{Object, Objects, ObjectsError};
 pub use writer::{Advance, AppendError, Appended, Stream, TableWriter};
 
 /// The Delta library, for the query engine that reads the tables.

@@ -30,6 +30,7 @@ use tokio::time::Instant;
 use utoipa::ToSchema;
 
 use crate::error::QueryError;
+use crate::functions::{Vocabulary, Words};
 use crate::table::LedgerTable;
 use crate::{functions, views};
 
@@ -98,6 +99,7 @@ pub struct Engine {
     runtime: RuntimeEnv,
     turns: Arc<Semaphore>,
     limits: Limits,
+    words: Arc<Words>,
 }
 
 #[derive(Debug)]
@@ -122,8 +124,10 @@ impl Engine {
     ///
     /// # Errors
     ///
-    /// [`QueryError::Store`] when a table is missing or cannot be read.
-    pub async fn open(ledger: &Ledger, limits: Limits) -> Result<Self, QueryError> {
+    /// [`QueryError::Store`] when a table is missing or cannot be read, [`QueryError::Invalid`] for a vocabulary that makes
+    /// no sense.
+    pub async fn open(ledger: &Ledger, limits: Limits, vocabulary: &Vocabulary) -> Result<Self, QueryError> {
+        let words = Arc::new(Words::new(vocabulary)?);
         let stores = DefaultObjectStoreRegistry::new();
         // The files of this machine are no part of the ledger: a table gets a store of its own, and no other is known.
         if let Ok(local) = url::Url::parse("file://") {
@@ -136,10 +140,10 @@ impl Engine {
         let read_at = Instant::now();
         let (records, events, frames) =
             tokio::try_join!(ledger.open(Table::Records), ledger.open(Table::Events), ledger.open(Table::Frames))?;
-        let snapshot = snapshot(&runtime, &limits, [&records, &events, &frames]).await?;
+        let snapshot = snapshot(&runtime, &limits, &words, [&records, &events, &frames]).await?;
         let held = Mutex::new(Held { records, events, frames, snapshot: Arc::new(snapshot), read_at });
         let turns = Arc::new(Semaphore::new(limits.queries));
-        Ok(Self { held, runtime, turns, limits })
+        Ok(Self { held, runtime, turns, limits, words })
     }
 
     /// Runs one read-only statement: a query, `EXPLAIN`, `DESCRIBE` or `SHOW`.
@@ -179,7 +183,7 @@ impl Engine {
             let snapshot = self.refresh().await?;
             let memory_pool = Arc::new(FairSpillPool::new(self.limits.memory_bytes));
             let runtime = RuntimeEnv { memory_pool, ..self.runtime.clone() };
-            let context = context(runtime, &self.limits);
+            let context = context(runtime, &self.limits, &self.words)?;
             for (name, table) in &snapshot.tables {
                 context.register_table(*name, table.clone())?;
             }
@@ -207,7 +211,7 @@ impl Engine {
         .map_err(store)?;
         if versions([records, events, frames]) != held.snapshot.versions {
             let tables = [&held.records, &held.events, &held.frames];
-            held.snapshot = Arc::new(snapshot(&self.runtime, &self.limits, tables).await?);
+            held.snapshot = Arc::new(snapshot(&self.runtime, &self.limits, &self.words, tables).await?);
         }
         held.read_at = read_at;
         Ok(held.snapshot.clone())
@@ -355,7 +359,7 @@ fn read_only(state: &SessionState, sql: &str) -> Result<Statement, QueryError> {
 }
 
 /// A context that knows the engine's functions and no table.
-pub(crate) fn context(runtime: RuntimeEnv, limits: &Limits) -> SessionContext {
+pub(crate) fn context(runtime: RuntimeEnv, limits: &Limits, words: &Arc<Words>) -> Result<SessionContext, QueryError> {
     let mut config = SessionConfig::new()
         .with_default_catalog_and_schema("custody", "ledger")
         .with_information_schema(true)
@@ -378,9 +382,9 @@ pub(crate) fn context(runtime: RuntimeEnv, limits: &Limits) -> SessionContext {
         // Both results mean that it is not there afterwards.
         let _ = state.deregister_udf(name);
     }
-    let context = SessionContext::new_with_state(state);
-    functions::register(&context);
-    context
+    let mut context = SessionContext::new_with_state(state);
+    functions::register(&mut context, words)?;
+    Ok(context)
 }
 
 fn versions(tables: [&DeltaTable; 3]) -> Versions {
@@ -388,8 +392,13 @@ fn versions(tables: [&DeltaTable; 3]) -> Versions {
     Versions { records, events, frames }
 }
 
-async fn snapshot(runtime: &RuntimeEnv, limits: &Limits, tables: [&DeltaTable; 3]) -> Result<Snapshot, QueryError> {
-    let context = context(runtime.clone(), limits);
+async fn snapshot(
+    runtime: &RuntimeEnv,
+    limits: &Limits,
+    words: &Arc<Words>,
+    tables: [&DeltaTable; 3],
+) -> Result<Snapshot, QueryError> {
+    let context = context(runtime.clone(), limits, words)?;
     let mut registered: Vec<(&'static str, Arc<dyn TableProvider>)> = Vec::new();
     for (table, delta) in Table::ALL.into_iter().zip(tables) {
         let store = |error: deltalake::DeltaTableError| QueryError::Store(error.to_string());

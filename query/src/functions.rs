@@ -6,10 +6,16 @@
 //! | `printable(bytes, n)` | the first `n` bytes as text that a terminal shows and does not obey |
 //! | `byte_length(bytes)` | number of bytes, also of a binary value (`octet_length` takes text alone) |
 //! | `tickets(text)` | list of the tickets that a text names (`INC-4711`), sorted, each once; null when it names none |
+//! | `person(text)` | the person of the identity table whose name or alias a text is, else the text; also of lists |
 //! | `text_set(lists)` | union of a list of lists of text: sorted, each once, no nulls; null when nothing is in it |
 //! | `text_union(text)` | aggregate: the different texts of a column of text or lists of text; else as `text_set` |
+//! | `missing(positions, lengths)` | aggregate: how much lies in the holes between pieces that begin and last so |
+//!
+//! Those of `datafusion-functions-json` are there too: `json_get_str(detail, 'url')`, `detail ->> 'url'`.
 
+mod missing;
 mod text_union;
+mod words;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -23,17 +29,27 @@ use datafusion::logical_expr::{
     AggregateUDF, ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
 };
 
+use self::missing::Missing;
 use self::text_union::TextUnion;
+use self::words::WordFunction;
+pub(crate) use self::words::Words;
+pub use self::words::{TICKET_PATTERN, Vocabulary};
 use crate::text;
 
 /// Makes every function of this module known to a context.
-pub(crate) fn register(context: &SessionContext) {
+pub(crate) fn register(context: &mut SessionContext, words: &Arc<Words>) -> Result<()> {
+    datafusion_functions_json::register_all(context)?;
     for function in Function::ALL {
         let arguments = if function == Function::Printable { 2 } else { 1 };
         let signature = Signature::any(arguments, Volatility::Immutable);
         context.register_udf(ScalarUDF::new_from_impl(LedgerFunction { function, signature }));
     }
+    for function in WordFunction::all(words) {
+        context.register_udf(ScalarUDF::new_from_impl(function));
+    }
     context.register_udaf(AggregateUDF::new_from_impl(TextUnion::new()));
+    context.register_udaf(AggregateUDF::new_from_impl(Missing::new()));
+    Ok(())
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -41,12 +57,11 @@ enum Function {
     Utf8Lossy,
     Printable,
     ByteLength,
-    Tickets,
     TextSet,
 }
 
 impl Function {
-    const ALL: [Self; 5] = [Self::Utf8Lossy, Self::Printable, Self::ByteLength, Self::Tickets, Self::TextSet];
+    const ALL: [Self; 4] = [Self::Utf8Lossy, Self::Printable, Self::ByteLength, Self::TextSet];
 }
 
 #[derive(Debug, PartialEq, Eq, Hash)]
@@ -61,7 +76,6 @@ impl ScalarUDFImpl for LedgerFunction {
             Function::Utf8Lossy => "utf8_lossy",
             Function::Printable => "printable",
             Function::ByteLength => "byte_length",
-            Function::Tickets => "tickets",
             Function::TextSet => "text_set",
         }
     }
@@ -74,11 +88,9 @@ impl ScalarUDFImpl for LedgerFunction {
         let expected = match (self.function, arguments) {
             (Function::Utf8Lossy | Function::ByteLength, [of]) if is_bytes(of) => None,
             (Function::Printable, [of, count]) if is_bytes(of) && (count.is_integer() || count.is_null()) => None,
-            (Function::Tickets, [of]) if of.is_string() || of.is_null() => None,
             (Function::TextSet, [of]) if is_list_of(of, |inner| is_list_of(inner, |_| true)) || of.is_null() => None,
             (Function::Utf8Lossy | Function::ByteLength, _) => Some("binary or text"),
             (Function::Printable, _) => Some("binary or text, and a number of bytes"),
-            (Function::Tickets, _) => Some("text"),
             (Function::TextSet, _) => Some("a list of lists of text"),
         };
         if let Some(expected) = expected {
@@ -87,7 +99,7 @@ impl ScalarUDFImpl for LedgerFunction {
         Ok(match self.function {
             Function::Utf8Lossy | Function::Printable => DataType::Utf8,
             Function::ByteLength => DataType::Int64,
-            Function::Tickets | Function::TextSet => text_lists(),
+            Function::TextSet => text_lists(),
         })
     }
 
@@ -109,10 +121,6 @@ impl ScalarUDFImpl for LedgerFunction {
                 // The length of an array's element fits in an i32.
                 let lengths = bytes.as_binary::<i32>().iter().map(|value| value.map(|value| value.len() as i64));
                 Arc::new(lengths.collect::<Int64Array>())
-            }
-            (Function::Tickets, [texts]) => {
-                let texts = cast(texts, &DataType::Utf8)?;
-                sets(texts.as_string::<i32>().iter().map(|text| text.into_iter().flat_map(text::tickets)))
             }
             (Function::TextSet, [lists]) => {
                 let lists = cast(lists, &DataType::new_list(text_lists(), true))?;

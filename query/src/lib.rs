@@ -6,13 +6,15 @@
 //! - [`mod@format`]: rows as a table, CSV, JSON, NDJSON or an Arrow stream.
 //!
 //! Beside the three tables and the views there are the functions `utf8_lossy(bytes)`, `printable(bytes, n)`,
-//! `byte_length(bytes)`, `tickets(text)`, `text_set(lists)` and the aggregate `text_union(text)`. Names that are
+//! `byte_length(bytes)`, `tickets(text)`, `person(text)`, `text_set(lists)`, the aggregates `text_union(text)` and
+//! `missing(positions, lengths)`, and those of `datafusion-functions-json`. Names that are
 //! keywords elsewhere (`offset`, `partition`, `index`, `date`, `cluster`) need no quotes.
 
 mod engine;
 mod error;
 pub mod format;
 mod functions;
+mod records;
 pub mod sessions;
 mod table;
 #[cfg(test)]
@@ -22,5 +24,7 @@ mod views;
 
 pub use engine::{Bounds, Engine, Limits, QueryStream, Versions};
 pub use error::QueryError;
+pub use functions::{TICKET_PATTERN, Vocabulary};
+pub use records::{RecordStream, StoredRecord};
 pub use text::visible;
 pub use views::{VIEWS, View};

@@ -89,6 +89,19 @@ pub const TIMELINE_EVENTS_MAX: usize = 1000;
 /// The largest recording that is loaded, in bytes of its frames.
 pub const RECORDING_BYTES_MAX: usize = 256 << 20;
 
+/// The largest number of announced recordings that one look gives.
+const ANNOUNCED_MAX: usize = 1000;
+
+/// A recording that a gateway has stored.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct Announced {
+    /// The session.
+    pub session_id: String,
+    /// The gateway's ids of its recordings.
+    #[serde(deserialize_with = "list")]
+    pub recording_ids: Vec<String>,
+}
+
 /// A page of sessions, the latest first.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct SessionPage {
@@ -468,6 +481,21 @@ impl Engine {
         }))
     }
 
+    /// The recordings that gateways have stored and the ledger lacks, the latest first, a bounded number of them.
+    ///
+    /// # Errors
+    ///
+    /// [`QueryError::Store`] when the ledger cannot be read.
+    pub async fn announced_recordings(&self) -> Result<Vec<Announced>, QueryError> {
+        let reading = self.read(Bounds::default().time).await?;
+        let ended = ident("state").eq(lit("ended")).or(ident("uploaded").eq(lit(true)));
+        let rows = reading.table("sessions", ident("output_bytes").eq(lit(0)).and(ended)).await?;
+        let told = ident("uploaded").eq(lit(true)).or(ident("recording_ids").is_not_null());
+        let rows = rows.filter(told)?.sort(vec![ident("ended_at").sort(false, true)])?;
+        let rows = rows.select_columns(&["session_id", "recording_ids"])?.limit(0, Some(ANNOUNCED_MAX))?;
+        reading.rows(rows).await
+    }
+
     /// The frames of a session, by partition and offset; empty when there are none.
     ///
     /// The source is asked for, so that frames which another source sends under the same id stay out.
@@ -553,7 +581,7 @@ impl Reading {
 }
 
 /// Methods of a link, the surest first.
-const METHODS: [&str; 5] = ["explicit", "policy", "ticket", "inferred", "none"];
+const METHODS: [&str; 6] = ["explicit", "gateway_review", "policy", "ticket", "inferred", "none"];
 
 /// The columns of [`Session`]: a column that is not asked for is not read.
 const SESSION: &[&str] = &[

@@ -36,6 +36,8 @@ pub const VIEWS: &[View] = views![
     "policy_decisions",
     "session_access",
     "dead_letters",
+    "recording_state",
+    "source_health",
     "ingest_ledger",
 ];
 

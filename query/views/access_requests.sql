@@ -5,18 +5,20 @@
 -- source, cluster   the gateway
 -- request_id        the gateway's id of the request
 -- requester         who asked (the creation's actor)
+-- target            what was asked for, where the gateway names one thing
 -- roles             roles that were asked for
 -- granted_roles     roles that an approver granted instead, where one did
 -- reason, tickets   the requester's reason, and the tickets that it names
 -- created_at        when it was made
--- state             PENDING, or the latest of APPROVED, DENIED, PROMOTED by the source's clock
+-- standing          the approval opens a window for later sessions too (hoop's just-in-time reviews)
+-- state             PENDING, or the latest of APPROVED, DENIED, PROMOTED, REVOKED by the source's clock
 -- approved_at       when it first became APPROVED
 -- approval_method   what approved first. review: reviewers' votes | update: set by an administrator or a plugin
 -- approvers         of a review: everyone who had voted APPROVED by then; of an update: the person that the plugin
 --                   acted for, else who set the state
 -- updaters          who set the state APPROVED by an update, the plugin included
 -- deniers           everyone who voted or set DENIED
--- self_approved     the requester is one of the approvers or updaters
+-- self_approved     the requester is one of the approvers or updaters, by whatever name
 -- expires_at        end of the access: by the approving event, else by the creation, else the latest that is known
 -- expired, deleted  the gateway said so
 -- created_event_id, approved_event_id
@@ -24,7 +26,7 @@
 WITH facts AS (
   SELECT
     source, cluster, event_id, kind, actor, delegator, reason, request_state, proposed_state, requested_roles,
-    expires_at,
+    expires_at, target, action,
     request_ids[1] AS request_id,
     coalesce(occurred_at, broker_at, ingested_at) AS at
   FROM events
@@ -45,6 +47,8 @@ whole AS (
     request_id,
     min(cluster) AS cluster,
     min(actor) FILTER (WHERE kind = 'request.create') AS requester,
+    min(target) FILTER (WHERE kind = 'request.create') AS target,
+    coalesce(bool_or(source = 'hoop' AND action = 'jit') FILTER (WHERE kind = 'request.create'), false) AS standing,
     text_union(requested_roles) FILTER (WHERE kind = 'request.create') AS roles,
     text_union(requested_roles) FILTER (WHERE kind <> 'request.create') AS granted_roles,
     min(reason) FILTER (WHERE kind = 'request.create') AS reason,
@@ -55,6 +59,8 @@ whole AS (
       AS last_denied_at,
     max(at) FILTER (WHERE kind IN ('request.review', 'request.update') AND request_state = 'PROMOTED')
       AS last_promoted_at,
+    max(at) FILTER (WHERE kind IN ('request.review', 'request.update') AND request_state = 'REVOKED')
+      AS last_revoked_at,
     min(reviewed_at) AS reviewed_at,
     min(updated_at) AS updated_at,
     text_union(actor)
@@ -92,13 +98,16 @@ SELECT
   cluster,
   request_id,
   requester,
+  target,
+  standing,
   roles,
   granted_roles,
   reason,
   tickets(reason) AS tickets,
   created_at,
-  CASE greatest(last_promoted_at, last_denied_at, last_approved_at)
+  CASE greatest(last_promoted_at, last_revoked_at, last_denied_at, last_approved_at)
     WHEN last_promoted_at THEN 'PROMOTED'
+    WHEN last_revoked_at THEN 'REVOKED'
     WHEN last_denied_at THEN 'DENIED'
     WHEN last_approved_at THEN 'APPROVED'
     ELSE 'PENDING'
@@ -112,7 +121,8 @@ SELECT
   approvers,
   updaters,
   deniers,
-  coalesce(array_has(approvers, requester), false) OR coalesce(array_has(updaters, requester), false) AS self_approved,
+  coalesce(array_has(person(approvers), person(requester)), false)
+    OR coalesce(array_has(person(updaters), person(requester)), false) AS self_approved,
   expires_at,
   expired,
   deleted,

@@ -1,4 +1,4 @@
--- One row is one record that could not be decoded, wholly or in part.
+-- One row is one record that could not be decoded, wholly or in part, and was not understood later either.
 --
 -- topic, partition, offset  where it stood; `records` has its bytes
 -- broker_at, ingested_at    Kafka's time, and when Custody took it
@@ -7,15 +7,18 @@
 -- value_bytes               size of the value; null for a tombstone
 -- preview                   the first 200 bytes of the value, with everything replaced that a terminal would obey
 SELECT
-  topic,
-  "partition",
-  "offset",
-  broker_at,
-  ingested_at,
-  source,
-  error_kind,
-  error,
-  byte_length(value) AS value_bytes,
-  printable(value, 200) AS preview
-FROM records
-WHERE error_kind IS NOT NULL
+  r.topic,
+  r."partition",
+  r."offset",
+  r.broker_at,
+  r.ingested_at,
+  r.source,
+  r.error_kind,
+  r.error,
+  byte_length(r.value) AS value_bytes,
+  printable(r.value, 200) AS preview
+FROM records r
+WHERE r.error_kind IS NOT NULL AND NOT EXISTS (
+  SELECT 1 FROM events e
+  WHERE e.kind = 'redecode' AND e.topic = r.topic AND e."partition" = r."partition" AND e."offset" = r."offset"
+)

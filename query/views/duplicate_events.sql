@@ -19,7 +19,8 @@ WITH repeated AS (
     event_id, source, cluster, occurred_at, kind, source_type, source_code, actor, actor_kind, actor_roles,
     delegator, action, target, target_kind, login, outcome, session_id, protocol, session_started_at,
     session_ended_at, participants, request_ids, reason, request_state, proposed_state, requested_roles,
-    expires_at, decision_id, policy_path, policy_revision, ticket, mfa_device, remote_addr, detail
+    expires_at, decision_id, policy_path, policy_revision, ticket, approver, approved_at, correlation_id, recording_id,
+    recorded, integrity, mfa_device, remote_addr, detail
   HAVING count(*) > 1
 ),
 extra AS (

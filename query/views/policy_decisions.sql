@@ -9,6 +9,9 @@
 -- policy_path, policy_revision  what decided: the "approver" of a decision
 -- reason, ticket                what the input gives as reason and ticket
 -- session_id                    the session that the input names
+-- approver, approved_at         the person who had said yes before, and when, by the decision's input or result
+-- correlation_id                the request that the decision was asked for, by its input
+-- reason_withheld               the engine removed or replaced the reason or the ticket before it logged
 -- expires_at                    end of the access, where the decision states it
 -- deliveries                    how often it was delivered
 SELECT
@@ -27,10 +30,21 @@ SELECT
   reason,
   ticket,
   session_id,
+  approver,
+  approved_at,
+  correlation_id,
+  reason IS NULL AND ticket IS NULL AND coalesce(
+    strpos(coalesce(json_get_json(detail, 'erased'), ''), 'reason') > 0
+    OR strpos(coalesce(json_get_json(detail, 'masked'), ''), 'reason') > 0, false
+  ) AS reason_withheld,
   expires_at,
   count(*) AS deliveries
 FROM events
 WHERE kind = 'policy.decision'
 GROUP BY
   source, cluster, event_id, decision_id, occurred_at, actor, action, target, target_kind, outcome, policy_path,
-  policy_revision, reason, ticket, session_id, expires_at
+  policy_revision, reason, ticket, session_id, approver, approved_at, correlation_id, expires_at,
+  reason IS NULL AND ticket IS NULL AND coalesce(
+    strpos(coalesce(json_get_json(detail, 'erased'), ''), 'reason') > 0
+    OR strpos(coalesce(json_get_json(detail, 'masked'), ''), 'reason') > 0, false
+  )

@@ -3,27 +3,35 @@
 -- Everything is an aggregate over sets: duplicates, late facts and any order of arrival give the same row. Where events
 -- disagree, the start's word goes before the end's, and that before all others'; among equals the smaller text.
 --
--- source, cluster   the gateway. A recording whose shipper drops the cluster belongs to the session with its id
+-- source, cluster   the gateway; null for Boundary, whose hosts share their sessions. A recording whose shipper drops the cluster belongs to the session with its id
 -- session_id        the gateway's id of the session
 -- actor, actor_kind who opened it: of the start, else of the end, else of what was done inside
+-- person            the actor by the identity table, the same whatever system names them
 -- participants      everyone who was in it, whoever the events name: a second start under the same id adds its actor
 -- login             account on the target
 -- target, target_kind, protocol
 --                   what it was opened to, and how
--- reason            the reason given for the session itself (not the access request's)
+-- reason            the reason given for the session itself (not the access request's): with the start, else later
 -- started_at        the start's own time, else the beginning that the end states, else the first trace of the session
 -- ended_at          the end that the gateway states; else, when the recording is said to be complete, the last trace
 -- duration_ms       from started_at to ended_at
 -- state             ended | running (a start and no end) | unknown (neither)
 -- interactive       the gateway says whether it had a terminal
 -- request_ids       every access request that its events carry
+-- correlation_ids   ids that callers gave their requests at the gateway
+-- recording_ids     the gateway's ids of its recordings
+-- recorded          the gateway says whether it records the session
 -- uploaded          the gateway says that the recording is stored
 -- recording         recorded (its output is here) | announced (stored somewhere, not here) | none. The size of a
 --                   terminal that an audit event tells is no recording
 -- frames, output_bytes, first_frame_at, last_frame_at
 --                   the recording, see `recordings`
 WITH facts AS (
-  SELECT *, coalesce(occurred_at, broker_at, ingested_at) AS at
+  SELECT
+    *,
+    coalesce(occurred_at, broker_at, ingested_at) AS at,
+    -- Boundary's controllers and workers each tell a part of one session, under their own names.
+    CASE WHEN source <> 'boundary' THEN cluster END AS gateway
   FROM events
   WHERE session_id IS NOT NULL
     AND kind IN ('session.start', 'session.end', 'session.join', 'session.leave', 'session.upload', 'session.activity')
@@ -31,7 +39,7 @@ WITH facts AS (
 said AS (
   SELECT
     source,
-    cluster,
+    gateway AS cluster,
     session_id,
     coalesce(
       min(actor) FILTER (WHERE kind = 'session.start'),
@@ -64,7 +72,7 @@ said AS (
       min(protocol) FILTER (WHERE kind = 'session.end'),
       min(protocol)
     ) AS protocol,
-    min(reason) FILTER (WHERE kind = 'session.start') AS reason,
+    coalesce(min(reason) FILTER (WHERE kind = 'session.start'), min(reason)) AS reason,
     min(at) FILTER (WHERE kind = 'session.start') AS start_at,
     min(session_started_at) AS stated_start_at,
     min(at) AS first_at,
@@ -72,6 +80,9 @@ said AS (
     max(at) FILTER (WHERE kind = 'session.upload') AS upload_at,
     bool_or(strpos(detail, '"interactive":true') > 0) FILTER (WHERE kind = 'session.end') AS interactive,
     text_union(request_ids) AS request_ids,
+    text_union(correlation_id) AS correlation_ids,
+    text_union(recording_id) AS recording_ids,
+    bool_or(recorded) AS recorded,
     CAST(NULL AS BIGINT) AS frames,
     CAST(NULL AS BIGINT) AS output_bytes,
     min(at) FILTER (WHERE false) AS first_frame_at,
@@ -79,14 +90,14 @@ said AS (
     CAST(NULL AS BOOLEAN) AS has_header,
     CAST(NULL AS BOOLEAN) AS has_end
   FROM facts
-  GROUP BY source, cluster, session_id
+  GROUP BY source, gateway, session_id
 ),
 both AS (
   SELECT * FROM said
   UNION ALL
   SELECT
     source, cluster, session_id, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL,
-    NULL, NULL, NULL, NULL, NULL, NULL, NULL,
+    NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL,
     frames, output_bytes, first_at AS first_frame_at, last_at AS last_frame_at, has_header, has_end
   FROM recordings
 ),
@@ -115,6 +126,9 @@ whole AS (
     min(start_at) IS NOT NULL OR coalesce(bool_or(has_header), false) AS has_start,
     bool_or(interactive) AS interactive,
     text_union(request_ids) AS request_ids,
+    text_union(correlation_ids) AS correlation_ids,
+    text_union(recording_ids) AS recording_ids,
+    bool_or(recorded) AS recorded,
     max(upload_at) IS NOT NULL AS uploaded,
     coalesce(sum(frames), 0) AS frames,
     coalesce(sum(output_bytes), 0) AS output_bytes,
@@ -129,6 +143,7 @@ SELECT
   session_id,
   actor,
   actor_kind,
+  person(actor) AS person,
   participants,
   login,
   target,
@@ -141,6 +156,9 @@ SELECT
   CASE WHEN ended_at IS NOT NULL THEN 'ended' WHEN has_start THEN 'running' ELSE 'unknown' END AS state,
   interactive,
   request_ids,
+  correlation_ids,
+  recording_ids,
+  recorded,
   uploaded,
   CASE WHEN output_bytes > 0 THEN 'recorded' WHEN uploaded THEN 'announced' ELSE 'none' END AS recording,
   frames,

@@ -13,7 +13,8 @@ SELECT
   event_id, source, cluster, occurred_at, kind, source_type, source_code, actor, actor_kind, actor_roles, delegator,
   action, target, target_kind, login, outcome, session_id, protocol, session_started_at, session_ended_at,
   participants, request_ids, reason, request_state, proposed_state, requested_roles, expires_at, decision_id,
-  policy_path, policy_revision, ticket, mfa_device, remote_addr, detail,
+  policy_path, policy_revision, ticket, approver, approved_at, correlation_id, recording_id,
+  recorded, integrity, mfa_device, remote_addr, detail,
   count(*) AS deliveries,
   count(*) OVER (PARTITION BY event_id) > 1 AS conflicting_id,
   min(broker_at) AS broker_at,
@@ -27,4 +28,5 @@ GROUP BY
   event_id, source, cluster, occurred_at, kind, source_type, source_code, actor, actor_kind, actor_roles, delegator,
   action, target, target_kind, login, outcome, session_id, protocol, session_started_at, session_ended_at,
   participants, request_ids, reason, request_state, proposed_state, requested_roles, expires_at, decision_id,
-  policy_path, policy_revision, ticket, mfa_device, remote_addr, detail
+  policy_path, policy_revision, ticket, approver, approved_at, correlation_id, recording_id,
+  recorded, integrity, mfa_device, remote_addr, detail

@@ -27,6 +27,7 @@ pub(crate) fn frame(clock: Clock, pieces: Vec<(FramePiece, &[u8])>) -> Frame {
     Frame {
         session_id: "s".to_owned(),
         cluster: None,
+        channel: None,
         topic: "t".to_owned(),
         partition: 0,
         first_offset: pieces.first().map_or(0, |(piece, _)| piece.seq),

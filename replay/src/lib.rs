@@ -24,7 +24,7 @@ pub mod size;
 pub mod utf8;
 
 pub use header::Header;
-pub use recording::{Finding, Recording, State, Timed};
+pub use recording::{Channel, Finding, Recording, State, Timed, channels};
 pub use size::Size;
 
 #[cfg(test)]

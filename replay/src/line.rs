@@ -125,7 +125,7 @@ fn unknown(code: String, data: &Value) -> Option<v3::EventPayload> {
 }
 
 /// Microseconds of a number of seconds; `None` when it is negative, not finite or too large.
-pub(crate) fn micros(seconds: f64) -> Option<i64> {
+pub fn micros(seconds: f64) -> Option<i64> {
     let possible = seconds.is_sign_positive() && seconds <= SECONDS_MAX;
     // At most 10^15, which an f64 holds exactly.
     possible.then(|| (seconds * 1e6).round() as i64)

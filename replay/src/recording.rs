@@ -5,6 +5,7 @@ mod timeline;
 
 pub(crate) use timeline::{exit_status, resize};
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use custody_schemas::frame::{Code, Frame};
@@ -55,7 +56,7 @@ pub struct Timed {
 pub enum Finding {
     /// The session was recorded by more than one stream; this one is not in the timeline.
     OtherStream {
-        /// Its clock, and for asciicast lines its topic and partition.
+        /// Its clock, for asciicast lines its topic and partition, and its channel.
         stream: String,
         /// Number of its pieces, without repeated ones.
         pieces: usize,
@@ -167,10 +168,11 @@ impl Recording {
     /// pieces are packed into them, and (but for [`duplicates`](Self::duplicates)) however often they come. Frames of
     /// other sessions are left out.
     ///
-    /// **Streams.** Pieces on the clock of a first output are one stream, ordered by `seq`, from whatever topics; each
-    /// topic partition of asciicast lines is a stream of its own, because its `seq` count from its offsets. When a
-    /// session has several streams, the one with the most output is the recording (of equals, the first output's clock,
-    /// then the lowest topic and partition) and the others are findings.
+    /// **Streams.** Pieces of one channel on one clock are one stream, ordered by `seq`, from whatever topics and imports;
+    /// but each topic partition of asciicast lines is a stream of its own, because its `seq` count from its offsets. When
+    /// a session has several streams, the one with the most output is the recording (of equals, the first in the order
+    /// of the clocks in [`Clock`](custody_schemas::frame::Clock), then the lowest topic, partition and channel) and the
+    /// others are findings. [`from_channel`](Self::from_channel) reads another one.
     ///
     /// **Pieces.** Of the pieces with one `seq`, the first received (by topic, partition, offset) is kept.
     ///
@@ -182,14 +184,30 @@ impl Recording {
     /// output, not before the piece before it and not after the next piece that has a time. Without a wall clock it
     /// stands at the time of the piece before.
     ///
+    /// **Times since the start** are as they are told. **Intervals** are summed up; where pieces are missing, those after
+    /// them stand too early, by how much is not known. **Wall clock** times count from the first piece that has one. On
+    /// all of these a piece without a time stands at the time of the piece before.
+    ///
     /// **Size.** The header's; else that of the first resize not later than the first output; else 80x24.
     pub fn from_frames(session_id: impl Into<String>, frames: impl IntoIterator<Item = Frame>) -> Self {
-        let session_id = session_id.into();
-        let frames: Vec<Frame> = frames.into_iter().filter(|frame| frame.session_id == session_id).collect();
+        Self::read(session_id.into(), frames, |_| true)
+    }
+
+    /// Puts the frames of one channel of a session together, as [`from_frames`](Self::from_frames) does. `None` is the
+    /// channel without a name. Streams of other channels are not findings here.
+    pub fn from_channel(
+        session_id: impl Into<String>,
+        channel: Option<&str>,
+        frames: impl IntoIterator<Item = Frame>,
+    ) -> Self {
+        Self::read(session_id.into(), frames, |frame| frame.channel.as_deref() == channel)
+    }
+
+    fn read(session_id: String, frames: impl IntoIterator<Item = Frame>, is_asked: impl Fn(&Frame) -> bool) -> Self {
+        let frames: Vec<Frame> =
+            frames.into_iter().filter(|frame| frame.session_id == session_id && is_asked(frame)).collect();
         let mut streams = stream::streams(&frames);
-        // The first of several with as much output.
-        let best = streams.iter().enumerate().max_by_key(|(n, stream)| (stream.output_bytes(), std::cmp::Reverse(*n)));
-        let chosen = best.map(|(n, _)| n).map(|n| streams.remove(n)).unwrap_or_default();
+        let chosen = stream::best(&streams).map(|n| streams.remove(n)).unwrap_or_default();
 
         let mut recording = timeline::read(&chosen);
         recording.session_id = session_id;
@@ -210,6 +228,38 @@ impl Recording {
             (true, false) => State::Unfinished,
         }
     }
+}
+
+/// One of the recordings that a session has.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Channel {
+    /// Its name; `None` where the source has only one recording a session.
+    pub name: Option<String>,
+    /// Number of pieces, without repeated ones, of the stream that [`Recording::from_channel`] reads.
+    pub pieces: usize,
+    /// Size of their output.
+    pub output_bytes: u64,
+    /// Wall clock of the first piece that has one.
+    pub start: Option<Micros>,
+}
+
+/// The channels of a session, in the order of their names.
+pub fn channels(session_id: &str, frames: impl IntoIterator<Item = Frame>) -> Vec<Channel> {
+    let frames: Vec<Frame> = frames.into_iter().filter(|frame| frame.session_id == session_id).collect();
+    let mut streams: BTreeMap<Option<&str>, Vec<stream::Stream<'_>>> = BTreeMap::new();
+    for stream in stream::streams(&frames) {
+        streams.entry(stream.key.channel).or_default().push(stream);
+    }
+    let channels = streams.into_iter().filter_map(|(name, mut streams)| {
+        let stream = streams.remove(stream::best(&streams)?);
+        Some(Channel {
+            name: name.map(str::to_owned),
+            pieces: stream.pieces.len(),
+            output_bytes: stream.output_bytes(),
+            start: stream.pieces.iter().find_map(|entry| entry.piece.at),
+        })
+    });
+    channels.collect()
 }
 
 #[cfg(test)]

@@ -8,8 +8,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use arrow::array::{
-    Array, ArrayBuilder, ArrayRef, AsArray, BinaryBuilder, Date32Builder, Int32Builder, Int64Builder, ListArray,
-    ListBuilder, RecordBatch, StringBuilder, StructBuilder, TimestampMicrosecondBuilder,
+    Array, ArrayBuilder, ArrayRef, AsArray, BinaryBuilder, BooleanBuilder, Date32Builder, Int32Builder, Int64Builder,
+    ListArray, ListBuilder, RecordBatch, StringBuilder, StructBuilder, TimestampMicrosecondBuilder,
 };
 use arrow::compute::{SortColumn, cast, lexsort_to_indices, take_record_batch};
 use arrow::datatypes::{DataType, Field, Int32Type, Int64Type};
@@ -187,6 +187,8 @@ pub struct EventColumns {
     session_started_at: TimestampMicrosecondBuilder,
     session_ended_at: TimestampMicrosecondBuilder,
     expires_at: TimestampMicrosecondBuilder,
+    approved_at: TimestampMicrosecondBuilder,
+    recorded: BooleanBuilder,
     /// The text columns, in the order of [`EventColumns::TEXTS`].
     texts: Vec<StringBuilder>,
     actor_roles: ListBuilder<StringBuilder>,
@@ -208,6 +210,8 @@ impl Default for EventColumns {
             session_started_at: timestamps(),
             session_ended_at: timestamps(),
             expires_at: timestamps(),
+            approved_at: timestamps(),
+            recorded: BooleanBuilder::new(),
             texts: Self::TEXTS.iter().map(|_| StringBuilder::new()).collect(),
             actor_roles: texts(),
             participants: texts(),
@@ -221,7 +225,7 @@ impl Default for EventColumns {
 }
 
 impl EventColumns {
-    const TEXTS: [&'static str; 27] = [
+    const TEXTS: [&'static str; 31] = [
         "event_id",
         "source",
         "cluster",
@@ -245,6 +249,10 @@ impl EventColumns {
         "policy_path",
         "policy_revision",
         "ticket",
+        "approver",
+        "correlation_id",
+        "recording_id",
+        "integrity",
         "mfa_device",
         "remote_addr",
         "detail",
@@ -296,6 +304,10 @@ impl EventColumns {
             some(&event.policy_path),
             some(&event.policy_revision),
             some(&event.ticket),
+            some(&event.approver),
+            some(&event.correlation_id),
+            some(&event.recording_id),
+            event.integrity.map(|integrity| integrity.as_str()),
             some(&event.mfa_device),
             some(&event.remote_addr),
             Some(if event.detail.is_empty() { "{}" } else { &event.detail }),
@@ -311,6 +323,8 @@ impl EventColumns {
         self.session_started_at.append_option(event.session_started_at);
         self.session_ended_at.append_option(event.session_ended_at);
         self.expires_at.append_option(event.expires_at);
+        self.approved_at.append_option(event.approved_at);
+        self.recorded.append_option(event.recorded);
         push_texts(&mut self.actor_roles, &event.actor_roles);
         push_texts(&mut self.participants, &event.participants);
         push_texts(&mut self.request_ids, &event.request_ids);
@@ -329,7 +343,7 @@ impl EventColumns {
             let next = StringBuilder::with_capacity(rows, builder.values_slice().len());
             columns.insert(name, Arc::new(std::mem::replace(builder, next).finish()));
         }
-        let others: [(&str, &mut dyn ArrayBuilder); 14] = [
+        let others: [(&str, &mut dyn ArrayBuilder); 16] = [
             ("date", &mut self.date),
             ("occurred_at", &mut self.occurred_at),
             ("broker_at", &mut self.broker_at),
@@ -337,6 +351,8 @@ impl EventColumns {
             ("session_started_at", &mut self.session_started_at),
             ("session_ended_at", &mut self.session_ended_at),
             ("expires_at", &mut self.expires_at),
+            ("approved_at", &mut self.approved_at),
+            ("recorded", &mut self.recorded),
             ("actor_roles", &mut self.actor_roles),
             ("participants", &mut self.participants),
             ("request_ids", &mut self.request_ids),
@@ -360,6 +376,15 @@ impl EventColumns {
             .collect::<Result<Vec<_>, _>>()?;
         batch(Table::Events, ordered)
     }
+}
+
+/// What the pieces of one frame have in common.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct FrameKey {
+    session_id: String,
+    channel: Option<String>,
+    topic: String,
+    partition: i32,
 }
 
 /// A frame that pieces are still being added to.
@@ -387,11 +412,12 @@ struct OpenFrame {
 /// can be watched up to the last flush.
 #[derive(Debug)]
 pub struct FrameColumns {
-    open: HashMap<(String, String, i32), OpenFrame>,
+    open: HashMap<FrameKey, OpenFrame>,
     date: Date32Builder,
     source: StringBuilder,
     cluster: StringBuilder,
     session_id: StringBuilder,
+    channel: StringBuilder,
     first_seq: Int64Builder,
     last_seq: Int64Builder,
     first_at: TimestampMicrosecondBuilder,
@@ -420,6 +446,7 @@ impl Default for FrameColumns {
             source: StringBuilder::new(),
             cluster: StringBuilder::new(),
             session_id: StringBuilder::new(),
+            channel: StringBuilder::new(),
             first_seq: Int64Builder::new(),
             last_seq: Int64Builder::new(),
             first_at: timestamps(),
@@ -456,7 +483,12 @@ impl FrameColumns {
     /// Adds a piece to the frame of its session, closing that frame first when it is full or when the piece does not
     /// follow it (its position goes back, or its times are of another sort).
     pub fn push(&mut self, row: &RowContext<'_>, piece: &Piece<'_>) {
-        let key = (piece.session_id.to_string(), row.origin.topic.to_owned(), row.origin.partition);
+        let key = FrameKey {
+            session_id: piece.session_id.to_string(),
+            channel: piece.channel.as_deref().map(str::to_owned),
+            topic: row.origin.topic.to_owned(),
+            partition: row.origin.partition,
+        };
         let fits = self.open.get(&key).is_none_or(|frame| {
             frame.data.len() + piece.data.len() <= FRAME_BYTES_MAX
                 && frame.seqs.len() < FRAME_PIECES_MAX
@@ -497,11 +529,12 @@ impl FrameColumns {
         frame.data.extend_from_slice(&piece.data);
     }
 
-    fn close(&mut self, (session_id, topic, partition): &(String, String, i32), frame: OpenFrame) {
+    fn close(&mut self, key: &FrameKey, frame: OpenFrame) {
         self.date.append_value(date_of(frame.ingested_at));
         self.source.append_value(frame.source);
         self.cluster.append_option(frame.cluster);
-        self.session_id.append_value(session_id);
+        self.session_id.append_value(&key.session_id);
+        self.channel.append_option(key.channel.as_deref());
         // A frame is opened with its first piece: the lists are never empty.
         self.first_seq.append_value(frame.seqs.first().copied().unwrap_or_default());
         self.last_seq.append_value(frame.seqs.last().copied().unwrap_or_default());
@@ -517,8 +550,8 @@ impl FrameColumns {
         self.lens.append_value(frame.lens.into_iter().map(Some));
         self.output_bytes.append_value(frame.output_bytes);
         self.data.append_value(frame.data);
-        self.topic.append_value(topic);
-        self.partition.append_value(*partition);
+        self.topic.append_value(&key.topic);
+        self.partition.append_value(key.partition);
         self.first_offset.append_value(frame.first_offset);
         self.last_offset.append_value(frame.last_offset);
     }
@@ -533,6 +566,7 @@ impl FrameColumns {
             Arc::new(self.source.finish()),
             Arc::new(self.cluster.finish()),
             Arc::new(self.session_id.finish()),
+            Arc::new(self.channel.finish()),
             Arc::new(self.first_seq.finish()),
             Arc::new(self.last_seq.finish()),
             Arc::new(self.first_at.finish()),
@@ -562,8 +596,8 @@ pub fn read_frames(batch: &RecordBatch) -> Result<Vec<Frame>, ArrowError> {
     let text = |name: &str| column(batch, name).map(|array| array.as_string::<i32>().clone());
     let int64 = |name: &str| column(batch, name).map(|array| array.as_primitive::<Int64Type>().clone());
     let lists = |name: &str| column(batch, name).map(|array| array.as_list::<i32>().clone());
-    let (session_id, cluster, clock, codes, topic) =
-        (text("session_id")?, text("cluster")?, text("clock")?, text("codes")?, text("topic")?);
+    let (session_id, cluster, channel, clock, codes, topic) =
+        (text("session_id")?, text("cluster")?, text("channel")?, text("clock")?, text("codes")?, text("topic")?);
     let partition = column(batch, "partition")?.as_primitive::<Int32Type>().clone();
     let (first_offset, last_offset) = (int64("first_offset")?, int64("last_offset")?);
     let (seqs, times_us, ats, positions, lens) =
@@ -594,6 +628,7 @@ pub fn read_frames(batch: &RecordBatch) -> Result<Vec<Frame>, ArrowError> {
             Ok(Frame {
                 session_id: session_id.value(row).to_owned(),
                 cluster: cluster.is_valid(row).then(|| cluster.value(row).to_owned()),
+                channel: channel.is_valid(row).then(|| channel.value(row).to_owned()),
                 topic: topic.value(row).to_owned(),
                 partition: partition.value(row),
                 first_offset: first_offset.value(row),
@@ -629,6 +664,7 @@ mod tests {
         Piece {
             session_id: session.into(),
             cluster: None,
+            channel: None,
             clock: Clock::AsciicastLine,
             code: Code::Output,
             seq,

@@ -75,6 +75,19 @@ pub struct Event<'a> {
     pub policy_revision: Option<Text<'a>>,
     /// Ticket that the source names in a field of its own. Tickets inside a reason are found by the views.
     pub ticket: Option<Text<'a>>,
+    /// Who said yes, where a decision names a person.
+    pub approver: Option<Text<'a>>,
+    /// When they did.
+    pub approved_at: Option<Micros>,
+    /// Id that the caller gave the request at the gateway (Boundary's `X-Correlation-Id`, hoop's correlation id), and
+    /// on a decision the one that its input names. Two facts of different systems with one such id belong together.
+    pub correlation_id: Option<Text<'a>>,
+    /// The gateway's id of the session's recording, where it has one of its own.
+    pub recording_id: Option<Text<'a>>,
+    /// Whether the session is (to be) recorded, where the gateway says.
+    pub recorded: Option<bool>,
+    /// How far what the event tells of, or the event itself, could be verified: see [`Integrity`].
+    pub integrity: Option<Integrity>,
     /// Id of the MFA device that was used.
     pub mfa_device: Option<Text<'a>>,
     /// Address of the client as the source wrote it.
@@ -118,6 +131,12 @@ pub enum Kind {
     Login,
     /// A policy engine decided.
     PolicyDecision,
+    /// What rules access was changed: a role, a user, a lock, an access list, a target, a recording setting.
+    ConfigChange,
+    /// A file or a container of files was imported; of a recording, how far it can be trusted.
+    Import,
+    /// A record that could not be decoded was decoded again, and understood.
+    Redecode,
     /// Any other audit event of the source.
     #[default]
     Other,
@@ -143,6 +162,9 @@ impl Kind {
             Self::CredentialIssue => "credential.issue",
             Self::Login => "login",
             Self::PolicyDecision => "policy.decision",
+            Self::ConfigChange => "config.change",
+            Self::Import => "import",
+            Self::Redecode => "redecode",
             Self::Other => "other",
         }
     }
@@ -197,6 +219,41 @@ impl Outcome {
             Self::Deny => "deny",
             Self::Undefined => "undefined",
             Self::Error => "error",
+        }
+    }
+}
+
+/// How far a signed fact or a recording could be verified, from nothing to everything.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Integrity {
+    /// A check failed: what it says is not what was signed or listed.
+    Failed,
+    /// Parts are missing: it is cut off, or files that it lists are not there.
+    Incomplete,
+    /// It has an end and nothing is missing by its own word; nothing in it could be checked beyond that.
+    Complete,
+    /// Its content equals the checksums (or the signed copy) that came with it. Whoever changed both is not noticed.
+    Checksums,
+    /// The checksums are signed by a key that came with it. Whoever replaced all keys is not noticed.
+    SelfSigned,
+    /// Signed with a key that the operator configured, or that was pinned before.
+    Authentic,
+}
+
+impl Integrity {
+    /// Every level, from the lowest.
+    pub const ALL: [Self; 6] =
+        [Self::Failed, Self::Incomplete, Self::Complete, Self::Checksums, Self::SelfSigned, Self::Authentic];
+
+    /// The value of `events.integrity`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Failed => "failed",
+            Self::Incomplete => "incomplete",
+            Self::Complete => "complete",
+            Self::Checksums => "checksums",
+            Self::SelfSigned => "self_signed",
+            Self::Authentic => "authentic",
         }
     }
 }

@@ -76,6 +76,12 @@ pub enum Clock {
     /// The number of an asciicast line in microseconds: since the start in version 2, since the line before in
     /// version 3. Which of the two, the stream's header says.
     AsciicastLine,
+    /// Microseconds since the start of the recording.
+    SinceStart,
+    /// Microseconds since the piece before.
+    Interval,
+    /// The wall clock: `at` is the time, and the first piece is the start. `time_us` is not used.
+    Wall,
 }
 
 impl Clock {
@@ -84,6 +90,9 @@ impl Clock {
         match self {
             Self::FirstOutput => "first_output",
             Self::AsciicastLine => "asciicast_line",
+            Self::SinceStart => "since_start",
+            Self::Interval => "interval",
+            Self::Wall => "wall",
         }
     }
 
@@ -92,6 +101,9 @@ impl Clock {
         match name {
             "first_output" => Some(Self::FirstOutput),
             "asciicast_line" => Some(Self::AsciicastLine),
+            "since_start" => Some(Self::SinceStart),
+            "interval" => Some(Self::Interval),
+            "wall" => Some(Self::Wall),
             _ => None,
         }
     }
@@ -104,12 +116,16 @@ pub struct Piece<'a> {
     pub session_id: Cow<'a, str>,
     /// The instance of the source.
     pub cluster: Option<Cow<'a, str>>,
+    /// Which of several recordings of the session it belongs to, where a gateway makes more than one: a channel of an
+    /// SSH connection, a slice of an application's session.
+    pub channel: Option<Cow<'a, str>>,
     /// How `time_us` is to be read.
     pub clock: Clock,
     /// What it is.
     pub code: Code,
-    /// Position in the session's stream: Teleport's event index `ei`; of an asciicast line the Kafka offset of its
-    /// message times 4096, plus its number in the message. Two deliveries of one record have the same position.
+    /// Position in the session's stream: Teleport's event index `ei`; of an asciicast line the offset of its message
+    /// times 4096, plus its number in the message; in other formats what their decoder says, growing along the
+    /// recording. Two deliveries of one record have the same position.
     pub seq: i64,
     /// Time in microseconds by `clock`, when the source gave one.
     pub time_us: Option<i64>,
@@ -129,6 +145,8 @@ pub struct Frame {
     pub session_id: String,
     /// The instance of the source.
     pub cluster: Option<String>,
+    /// See [`Piece::channel`].
+    pub channel: Option<String>,
     /// Topic of the messages.
     pub topic: String,
     /// Partition of the messages.

@@ -132,7 +132,7 @@ fn records() -> SchemaRef {
 }
 
 fn events() -> SchemaRef {
-    use DataType::{Date32, Int32, Int64, Utf8};
+    use DataType::{Boolean, Date32, Int32, Int64, Utf8};
     Arc::new(Schema::new(vec![
         required("date", Date32),
         required("event_id", Utf8),
@@ -168,6 +168,12 @@ fn events() -> SchemaRef {
         optional("policy_path", Utf8),
         optional("policy_revision", Utf8),
         optional("ticket", Utf8),
+        optional("approver", Utf8),
+        optional("approved_at", timestamp()),
+        optional("correlation_id", Utf8),
+        optional("recording_id", Utf8),
+        optional("recorded", Boolean),
+        optional("integrity", Utf8),
         optional("mfa_device", Utf8),
         optional("remote_addr", Utf8),
         required("detail", Utf8),
@@ -185,6 +191,7 @@ fn frames() -> SchemaRef {
         required("source", Utf8),
         optional("cluster", Utf8),
         required("session_id", Utf8),
+        optional("channel", Utf8),
         required("first_seq", Int64),
         required("last_seq", Int64),
         optional("first_at", timestamp()),

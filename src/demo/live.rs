@@ -112,12 +112,12 @@ fn header((cols, rows): (u16, u16), request: &Request) -> String {
 
 /// One person asks, another approves, a policy allows, a session takes place, its recording is uploaded.
 fn short_session(number: usize, teleport: &mut Teleport, publish: &(dyn Fn(Outgoing) + Sync), stop: &AtomicBool) {
-    let cases: [(&'static Person, &'static str, &str, &str, &'static str, &Person); 3] = [
-        (&ALICE, "alice@prod-web-01", "u_alice0001", "INC-79102", "INC-79102 dashboard latency", &BOB),
-        (&BOB, "bob@prod-web-01", "u_bob0000001", "INC-79103", "INC-79103 state after the deploy", &CAROL),
-        (&CAROL, "carol@prod-web-01", "u_carol00001", "INC-79104", "INC-79104 errors in the journal", &BOB),
+    let cases: [(&'static Person, &'static str, &str, &'static str, &Person); 3] = [
+        (&ALICE, "alice@prod-web-01", "INC-79102", "INC-79102 dashboard latency", &BOB),
+        (&BOB, "bob@prod-web-01", "INC-79103", "INC-79103 state after the deploy", &CAROL),
+        (&CAROL, "carol@prod-web-01", "INC-79104", "INC-79104 errors in the journal", &BOB),
     ];
-    let Some((person, prompt, user_id, ticket, reason, reviewer)) = cases.into_iter().nth(number % 3) else {
+    let Some((person, prompt, ticket, reason, reviewer)) = cases.into_iter().nth(number % 3) else {
         return;
     };
     let asked_at = now();
@@ -139,7 +139,7 @@ fn short_session(number: usize, teleport: &mut Teleport, publish: &(dyn Fn(Outgo
         number: number as u64 + 1,
         path: "access/authz/decision",
         revision: opa::REVISION_NEW,
-        input: access_input(person.user, user_id, "prod-web-01", at, Some(("incident", ticket))),
+        input: access_input(person, "prod-web-01", at, Some(("incident", ticket))),
         result: Some(json!({ "allow": true })),
     }));
     publish(teleport.certificate(now(), &request).to_audit());

@@ -8,6 +8,8 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use serde_json::{Value, json};
 
+use super::teleport::Person;
+
 /// Topic of the decision logs.
 pub(super) const TOPIC: &str = "opa.decisions";
 
@@ -58,7 +60,7 @@ impl Decision {
 }
 
 /// The input of a question whether a person may have a session.
-pub(super) fn access_input(user: &str, user_id: &str, target: &str, at: Micros, reason: Option<(&str, &str)>) -> Value {
+pub(super) fn access_input(person: &Person, target: &str, at: Micros, reason: Option<(&str, &str)>) -> Value {
     let attributes = match reason {
         Some((kind, id)) => json!({ "reason_id": id, "reason_type": kind }),
         None => json!({}),
@@ -67,7 +69,7 @@ pub(super) fn access_input(user: &str, user_id: &str, target: &str, at: Micros, 
         "action": "authorize-session",
         "context": { "attributes": attributes, "time": to_rfc3339(at) },
         "target": { "name": target, "scope_id": "p_prod000001" },
-        "user": { "email": user, "id": user_id },
+        "user": { "email": person.user, "id": person.boundary_id },
     })
 }
 

@@ -267,6 +267,57 @@ fn week() -> Vec<(&'static str, Script)> {
             script("erin@prod-web-01", vec![run("ls -l --color=always"), idle(150), run("wc -l app.log"), idle(200)]),
         ),
         ("S9", script("dave@prod-web-01", vec![run("systemctl status web-app"), idle(240), run("tail -n 5 app.log")])),
+        // The key is the one of AWS's own documentation, which opens nothing.
+        (
+            "S8",
+            script(
+                "root@prod-web-01",
+                vec![
+                    run("systemctl status web-app"),
+                    idle(180),
+                    run("journalctl -u web-app -n 6 -o short-monotonic"),
+                    idle(240),
+                    run("export AWS_SECRET_ACCESS_KEY=wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"),
+                    idle(60),
+                    Step::Resize(120, 36),
+                    run("ls -l --color=always"),
+                    idle(200),
+                    run("systemctl restart web-app"),
+                    idle(120),
+                    run("systemctl status web-app"),
+                ],
+            ),
+        ),
+        ("S10", script("dave@prod-web-01", vec![run("tail -n 4 app.log"), idle(200), run("df -h .")])),
+        (
+            "S11",
+            script(
+                "alice@billing-db",
+                vec![
+                    Step::Line("psql billing", BILLING),
+                    idle(90),
+                    Step::Line("select id, state, amount from invoices where vat_rate is null;", BILLING),
+                    idle(300),
+                    Step::Line("begin;", BILLING),
+                    Step::Line("update invoices set vat_rate = 0.19 where vat_rate is null;", BILLING),
+                    idle(60),
+                    Step::Line("commit;", BILLING),
+                    run("\\q"),
+                ],
+            ),
+        ),
+        (
+            "S11 later",
+            script(
+                "alice@billing-db",
+                vec![
+                    Step::Line("psql billing", BILLING),
+                    Step::Line("select id, state, amount from invoices where id = 70415;", BILLING),
+                    idle(120),
+                    run("\\q"),
+                ],
+            ),
+        ),
         (
             "S12",
             script(
@@ -327,6 +378,7 @@ fn week() -> Vec<(&'static str, Script)> {
 
 /// The prompt of the database's shell.
 const PSQL: Until = Until::Shows("web_app_db=# ");
+const BILLING: Until = Until::Shows("billing=# ");
 
 #[cfg(test)]
 mod tests {
@@ -359,7 +411,10 @@ mod tests {
         };
         assert!(shown("S1").contains("36 120\r\n"), "{}", shown("S1"));
         assert!(shown("S1").contains("p95"), "{}", shown("S1"));
-        assert!(shown("S12").contains("UPDATE 3"), "{}", shown("S12"));
+        assert!(shown("S8").contains("export AWS_SECRET_ACCESS_KEY="), "{}", shown("S8"));
+        for name in ["S11", "S12"] {
+            assert!(shown(name).contains("UPDATE 3"), "{}", shown(name));
+        }
         let mut last = String::new();
         for message in super::super::story::messages(chrono::Utc::now().timestamp_micros(), &recordings) {
             let value = message.value.unwrap_or_default();

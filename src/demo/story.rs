@@ -1,4 +1,4 @@
-//! The week that the demo tells, as far as Teleport and OPA saw it.
+//! The week that the demo tells, as Teleport, Boundary, hoop and OPA saw it.
 //!
 //! [`messages`] is pure: the same instant and the same recordings give the same bytes. What must be found in it, by the
 //! numbers of the story:
@@ -12,9 +12,10 @@
 //! | S5 | Dave's request is approved 7 min after his session began | retroactive approval |
 //! | S6 | Alice's session ends 3 h after the approved window | outside the window |
 //! | S7 | Erin has a session on day 4; she left on day 3, 12:00 | leaver |
-//! | S8 | OPA allows Alice at 02:10 with INC-78901 | none (the session comes with Boundary) |
+//! | S8 | at 02:10 OPA allows Alice with INC-78901, and she takes the decision's id along through Boundary | none |
 //! | S9 | OPA denies Dave, 12 min later he gets in through Teleport | denied, then got in; no request |
-//! | S10 | OPA allows Dave at 17:00:00, the next revision denies the same input | drift between revisions |
+//! | S10 | OPA allows Dave through Boundary at 17:00:00, the next revision denies the same input | drift between revisions |
+//! | S11 | Alice asks hoop, Bob approves a window of an hour; a second session in it has no review of its own | none |
 //! | S12 | Carol breaks the glass; Bob reviews it next morning | break-glass, reviewed |
 //! | S13 | Bob breaks the glass; nobody reviews it | break-glass, unreviewed |
 //! | S14 | a request of Dave's is approved and never used | dormant approval |
@@ -23,15 +24,25 @@
 //! | S17 | 90 s of a recording are lost | gap |
 //! | S18 | Carol watches S3, Dave watches his own S5 | own session watched |
 //! | S19 | Erin gives the reason "test", twice | weak reason |
+//! | S21 | Alice is `u_alice0001` at Boundary, by the table of [`CAST`](super::teleport::CAST) | one person |
 //! | S22 | the end of S1 is delivered twice, and so is a chunk of decisions | duplicates, counted once |
 //! | S23 | the approvals of S2 arrive two hours after its last session | the same answer as in order |
 //!
+//! The recordings of S8 and S10 are no messages: Boundary stores them as files ([`write_recordings`]). S20, the session
+//! that is running now, is told by [`live`](super::live).
+//!
 //! Besides, some messages cannot be decoded: [`DEAD_LETTERS`] of them.
+
+use std::io;
+use std::path::Path;
 
 use custody_ingest::publish::Outgoing;
 use custody_schemas::time::{Micros, date_of};
 use serde_json::{Value, json};
 
+use super::boundary::{self, Boundary};
+use super::bsr::write_recording;
+use super::hoop;
 use super::opa::{self, Decision, access_input};
 use super::scripts::Recording;
 pub(super) use super::scripts::Recordings;
@@ -52,7 +63,7 @@ const DELIVERY: Micros = 4 * SECOND;
 const HOLE: std::ops::Range<Micros> = 70 * SECOND..160 * SECOND;
 
 /// Number of messages that cannot be decoded.
-pub(super) const DEAD_LETTERS: usize = 7;
+pub(super) const DEAD_LETTERS: usize = 9;
 
 const READ_ONLY: &str = "developer-read-only-jit";
 const DATABASE_ADMIN: &str = "prod-db-admin";
@@ -60,23 +71,39 @@ const BREAK_GLASS: &str = "break-glass-admin";
 
 /// The messages of the week in the order in which they arrive. The week is the last one whose Friday is over.
 pub(super) fn messages(now: Micros, recordings: &Recordings) -> Vec<Outgoing> {
-    let mut week = Week::new(now, recordings);
-    week.logins();
-    week.requested_sessions();
-    week.sessions_without_request();
-    week.break_glass();
-    week.lost_recordings();
-    week.watched_recordings();
-    week.decisions();
-    week.dead_letters();
+    let mut week = Week::told(now, recordings);
     // Stable: what arrives at one instant keeps its order.
     week.deliveries.sort_by_key(|(at, _)| *at);
     week.deliveries.into_iter().map(|(_, message)| message).collect()
 }
 
+/// Stores the recordings of Boundary's sessions in a folder, as its workers store them in a bucket.
+///
+/// # Errors
+///
+/// When they cannot be written.
+pub(super) fn write_recordings(now: Micros, recordings: &Recordings, folder: &Path) -> io::Result<()> {
+    for (name, session) in Week::told(now, recordings).boundary_sessions {
+        if let Some(recording) = recordings.get(name) {
+            write_recording(folder, &session, recording)?;
+        }
+    }
+    Ok(())
+}
+
 /// Id of S1, a session worth looking at, in the week that [`messages`] tells.
 pub(super) fn example_session(now: Micros) -> String {
     session_id(monday(now), 1)
+}
+
+/// Id of S8, a session that OPA let into Boundary.
+pub(super) fn boundary_session(now: Micros) -> String {
+    format!("s_{}", boundary_key(monday(now), 1))
+}
+
+/// What the ids of a week's Boundary session have after their prefix.
+fn boundary_key(monday: Micros, number: usize) -> String {
+    format!("{:05x}{number:05}", date_of(monday))
 }
 
 /// Ids of a week's sessions are counted, and those of another week are others.
@@ -115,6 +142,9 @@ struct Week<'a> {
     sessions: u64,
     /// Sessions whose recording somebody watches: S3 and S5.
     watched: [String; 2],
+    boundary: Boundary,
+    /// Sessions through Boundary so far, with the names of their recordings.
+    boundary_sessions: Vec<(&'static str, boundary::Session)>,
     /// When each message arrives.
     deliveries: Vec<(Micros, Outgoing)>,
 }
@@ -122,9 +152,33 @@ struct Week<'a> {
 impl<'a> Week<'a> {
     fn new(now: Micros, recordings: &'a Recordings) -> Self {
         let monday = monday(now);
-        let ids = Ids::Counted { space: date_of(monday).unsigned_abs(), last: 0 };
-        let teleport = Teleport { ids };
-        Self { monday, recordings, teleport, sessions: 0, watched: Default::default(), deliveries: Vec::new() }
+        let space = date_of(monday).unsigned_abs();
+        let teleport = Teleport { ids: Ids::Counted { space, last: 0 } };
+        Self {
+            monday,
+            recordings,
+            teleport,
+            sessions: 0,
+            watched: Default::default(),
+            boundary: Boundary { space, last: 0 },
+            boundary_sessions: Vec::new(),
+            deliveries: Vec::new(),
+        }
+    }
+
+    /// The whole week.
+    fn told(now: Micros, recordings: &'a Recordings) -> Self {
+        let mut week = Self::new(now, recordings);
+        week.logins();
+        week.requested_sessions();
+        week.sessions_without_request();
+        week.break_glass();
+        week.lost_recordings();
+        week.watched_recordings();
+        week.decisions();
+        week.reviewed_by_the_gateway();
+        week.dead_letters();
+        week
     }
 
     fn next_session_id(&mut self) -> String {
@@ -235,6 +289,27 @@ impl<'a> Week<'a> {
         }
         self.tell(&uploaded);
         session
+    }
+
+    /// A session through Boundary: the client asks for it as soon as the policy has allowed it, and sends the decision's
+    /// id along. Somebody asks how it stands while it is open, and when it is over.
+    fn through_boundary(&mut self, name: &'static str, person: &'static Person, decision: &Decision, length: Micros) {
+        let connected_at = decision.at + 2 * SECOND + 400_000;
+        let session = boundary::Session {
+            key: boundary_key(self.monday, self.boundary_sessions.len() + 1),
+            person,
+            correlation_id: decision.id.clone(),
+            authorized_at: decision.at + 180_000,
+            connected_at,
+            disconnected_at: connected_at + length,
+        };
+        let mut events = Vec::from(self.boundary.authorized(&session));
+        events.extend(self.boundary.connected(&session));
+        events.extend(self.boundary.session_read(connected_at + 5 * MINUTE, &session));
+        events.push(self.boundary.disconnected(&session));
+        events.extend(self.boundary.session_read(session.terminated_at() + 4 * MINUTE, &session));
+        self.deliveries.extend(events.iter().map(|event| (event.at + DELIVERY, event.to_message())));
+        self.boundary_sessions.push((name, session));
     }
 
     /// Everyone logs in in the morning.
@@ -383,7 +458,8 @@ impl<'a> Week<'a> {
         events.iter().for_each(|event| self.tell(event));
     }
 
-    /// The policy engine's part: S8 to S10, and everyday decisions of another policy around them.
+    /// What the policy engine decides: S8 and S10 with their sessions, the first part of S9, and everyday decisions of
+    /// another policy around them.
     fn decisions(&mut self) {
         let access = |id, at, number, revision, input, result| Decision {
             id,
@@ -397,20 +473,22 @@ impl<'a> Week<'a> {
         let incident = Some(("incident", "INC-78901"));
 
         let at = self.at(3, clock(2, 10, 0));
-        let input = access_input(ALICE.user, "u_alice0001", "prod-web-01-ssh", at, incident);
+        let input = access_input(&ALICE, "prod-web-01-ssh", at, incident);
         let s8 = access(self.teleport.ids.next(), at, 301, opa::REVISION_OLD, input, json!({ "allow": true }));
         self.deliveries.push((at + DELIVERY, opa::single(&s8)));
+        self.through_boundary("S8", &ALICE, &s8, 21 * MINUTE);
 
         let at = self.at(3, clock(2, 40, 0));
-        let input = access_input(DAVE.user, "u_dave000001", "prod-web-01", at, None);
+        let input = access_input(&DAVE, "prod-web-01", at, None);
         let result = json!({ "allow": false, "violations": ["outside business hours without a ticket"] });
         let s9 = access(self.teleport.ids.next(), at, 302, opa::REVISION_OLD, input, result);
 
         let at = self.at(3, clock(17, 0, 0));
-        let input = access_input(DAVE.user, "u_dave000001", "prod-web-01-ssh", at, None);
+        let input = access_input(&DAVE, "prod-web-01-ssh", at, None);
         let allow = json!({ "allow": true });
         let s10 = access(self.teleport.ids.next(), at, 318, opa::REVISION_OLD, input.clone(), allow);
         self.deliveries.push((at + DELIVERY, opa::wrapped(&s10)));
+        self.through_boundary("S10", &DAVE, &s10, 9 * MINUTE);
 
         // The same question, asked again when the next revision was rolled out.
         let at = self.at(4, clock(7, 30, 0));
@@ -432,6 +510,39 @@ impl<'a> Week<'a> {
                 self.deliveries.push((at + DELIVERY, chunk.clone()));
             }
             self.deliveries.push((at, chunk));
+        }
+    }
+
+    /// S11, as somebody polls it.
+    fn reviewed_by_the_gateway(&mut self) {
+        let started_at = self.at(4, clock(13, 20, 5));
+        let approved_at = started_at + 3 * MINUTE + 35 * SECOND;
+        let review = hoop::Review { id: self.teleport.ids.next(), reviewer: &BOB, approved_at, window: HOUR };
+        let first = hoop::Session {
+            id: self.teleport.ids.next(),
+            person: &ALICE,
+            reason: Some(("OPS-1471 invoices without a VAT rate", "OPS-1471")),
+            review: Some(review),
+            started_at,
+            // The gateway let the client wait until then.
+            opened_at: approved_at + 2 * SECOND,
+            ended_at: started_at + 21 * MINUTE,
+        };
+        let started_at = self.at(4, clock(14, 2, 10));
+        let later = hoop::Session {
+            id: self.teleport.ids.next(),
+            person: &ALICE,
+            reason: None,
+            review: None,
+            started_at,
+            opened_at: started_at + SECOND,
+            ended_at: started_at + 7 * MINUTE,
+        };
+        for (name, session, minutes) in [("S11", &first, [1, 5, 22, 37].as_slice()), ("S11 later", &later, &[3, 8])] {
+            for minute in minutes {
+                let at = session.started_at + minute * MINUTE;
+                self.deliveries.push((at + DELIVERY, session.polled(at, self.recordings.get(name))));
+            }
         }
     }
 
@@ -476,6 +587,13 @@ impl<'a> Week<'a> {
             print(Some("5e550000-0000-4000-8000-000000000404"), "not base64!"),
             opa::message(b"\x1f\x8b\x08\x00 not a gzip after all".to_vec()),
             opa::message(b"upstream connect error or disconnect/reset before headers".to_vec()),
+            message(
+                boundary::TOPIC,
+                None,
+                Some(br#"{"id":"5e55000404","source":"https://hashicorp.com/boundary/controller-0.prod.example/contr"#),
+            ),
+            // What the poller got from a proxy in front of the API.
+            message(hoop::TOPIC, None, Some(br#"{"error":"bad gateway","status":502}"#)),
         ];
         for (minute, message) in (0..).zip(messages) {
             self.deliveries.push((self.at(3, clock(12, minute, 0)), message));

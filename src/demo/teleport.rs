@@ -34,8 +34,12 @@ pub(super) const PROD_WEB_01: Place = Place::Node { host: "prod-web-01" };
 /// Someone (or something) who uses the gateway.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Person {
+    /// What colleagues say.
+    pub(super) name: &'static str,
     /// Name at the gateway.
     pub(super) user: &'static str,
+    /// Id at Boundary, for those who use it.
+    pub(super) boundary_id: Option<&'static str>,
     /// Account on hosts.
     pub(super) login: &'static str,
     /// Teleport's number: 1 a person, 2 a machine.
@@ -48,7 +52,9 @@ pub(super) struct Person {
 
 /// On call this week.
 pub(super) const ALICE: Person = Person {
+    name: "Alice Ng",
     user: "alice@example.com",
+    boundary_id: Some("u_alice0001"),
     login: "alice",
     kind: 1,
     roles: &["access", "devops-team"],
@@ -56,7 +62,9 @@ pub(super) const ALICE: Person = Person {
 };
 /// The lead.
 pub(super) const BOB: Person = Person {
+    name: "Bob Ortiz",
     user: "bob@example.com",
+    boundary_id: Some("u_bob0000001"),
     login: "bob",
     kind: 1,
     roles: &["access", "devops-team", "approvers"],
@@ -64,7 +72,9 @@ pub(super) const BOB: Person = Person {
 };
 /// Security.
 pub(super) const CAROL: Person = Person {
+    name: "Carol Weiss",
     user: "carol@example.com",
+    boundary_id: Some("u_carol00001"),
     login: "carol",
     kind: 1,
     roles: &["access", "security", "approvers"],
@@ -72,7 +82,9 @@ pub(super) const CAROL: Person = Person {
 };
 /// A contractor with standing access.
 pub(super) const DAVE: Person = Person {
+    name: "Dave Roy",
     user: "dave@example.com",
+    boundary_id: Some("u_dave000001"),
     login: "dave",
     kind: 1,
     roles: &["access", "developers", "prod-web-standing"],
@@ -80,15 +92,27 @@ pub(super) const DAVE: Person = Person {
 };
 /// Leaves in the middle of the week.
 pub(super) const ERIN: Person = Person {
+    name: "Erin Sol",
     user: "erin@example.com",
+    boundary_id: None,
     login: "erin",
     kind: 1,
     roles: &["access", "developers"],
     address: "203.0.113.15",
 };
 /// The build machine.
-pub(super) const CI_BOT: Person =
-    Person { user: "bot-ci", login: "bot-ci", kind: 2, roles: &["bot-ci"], address: "203.0.113.80" };
+pub(super) const CI_BOT: Person = Person {
+    name: "ci-bot",
+    user: "bot-ci",
+    boundary_id: None,
+    login: "bot-ci",
+    kind: 2,
+    roles: &["bot-ci"],
+    address: "203.0.113.80",
+};
+
+/// Everyone in the story.
+pub(super) const CAST: [&Person; 6] = [&ALICE, &BOB, &CAROL, &DAVE, &ERIN, &CI_BOT];
 
 /// Where a session is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -442,7 +466,7 @@ impl Session {
 }
 
 /// The fields of all objects in one; a later one's count.
-fn merged(parts: impl IntoIterator<Item = Value>) -> Value {
+pub(super) fn merged(parts: impl IntoIterator<Item = Value>) -> Value {
     let fields = parts.into_iter().filter_map(|part| match part {
         Value::Object(fields) => Some(fields),
         _ => None,
@@ -451,7 +475,7 @@ fn merged(parts: impl IntoIterator<Item = Value>) -> Value {
 }
 
 /// An instant as Go prints it: trailing zeros of the fraction are left out.
-fn rfc3339(at: Micros) -> String {
+pub(super) fn rfc3339(at: Micros) -> String {
     let text = to_rfc3339(at);
     let digits = text.trim_end_matches('Z').trim_end_matches('0').trim_end_matches('.');
     format!("{digits}Z")

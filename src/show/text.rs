@@ -16,8 +16,17 @@ pub(super) fn sessions(page: &SessionPage, out: &mut impl Write) -> io::Result<(
     const TITLES: [&str; 9] =
         ["STARTED", "LASTED", "STATE", "SESSION", "ACTOR", "TARGET", "REASON", "APPROVED BY", "LINK / RECORDING"];
     let rows: Vec<[String; TITLES.len()]> = page.sessions.iter().map(row).collect();
-    let mut widths = TITLES.map(|title| title.chars().count());
-    for row in &rows {
+    table(&TITLES, &rows, out)?;
+    if page.next.is_some() {
+        writeln!(out, "... and more: --limit, or narrow by --actor, --target, --from, --to")?;
+    }
+    Ok(())
+}
+
+/// Lines of cells under titles, each column as wide as its widest cell.
+pub(crate) fn table<const N: usize>(titles: &[&str; N], rows: &[[String; N]], out: &mut impl Write) -> io::Result<()> {
+    let mut widths = titles.map(|title| title.chars().count());
+    for row in rows {
         for (width, cell) in widths.iter_mut().zip(row) {
             *width = (*width).max(cell.chars().count());
         }
@@ -29,14 +38,8 @@ pub(super) fn sessions(page: &SessionPage, out: &mut impl Write) -> io::Result<(
             .collect();
         writeln!(out, "{}", padded.join("  ").trim_end())
     };
-    line(&mut TITLES.into_iter())?;
-    for row in &rows {
-        line(&mut row.iter().map(String::as_str))?;
-    }
-    if page.next.is_some() {
-        writeln!(out, "... and more: --limit, or narrow by --actor, --target, --from, --to")?;
-    }
-    Ok(())
+    line(&mut titles.iter().copied())?;
+    rows.iter().try_for_each(|row| line(&mut row.iter().map(String::as_str)))
 }
 
 fn row(LinkedSession { session, links }: &LinkedSession) -> [String; 9] {

@@ -13,9 +13,11 @@
 
 mod bad_input;
 mod cli;
+mod collect;
 mod correlation;
 mod crash;
 mod http;
+mod import;
 mod open_reader;
 mod outage;
 mod recording;

@@ -3,27 +3,42 @@
 //! Any gateway, and any script around a terminal, can write it; the contract is `schemas/topics/asciicast.md`, the
 //! format of the lines that of asciinema's asciicast versions 2 and 3. Besides the pieces of the recording, a stream's
 //! header and its exit are events, so that such a session is found even where nothing else tells of it.
+//!
+//! Files of asciinema are read from the same lines; a file of version 1 is one document and one record.
 
 use std::borrow::Cow;
+use std::fmt;
 
-use custody_replay::line::{Line, LineError, parse_line};
+use custody_replay::line::{Line, LineError, micros, parse_line};
 use custody_schemas::event::{Event, Kind};
 use custody_schemas::frame::{Clock, Code, Piece};
 use custody_schemas::record::{DecodeError, ErrorKind, Message};
 use custody_schemas::time::Micros;
+use serde::Deserializer;
+use serde::de::{DeserializeSeed, MapAccess, SeqAccess, Visitor};
+use serde_json::value::RawValue;
 
 use super::object::{Object, int};
-use super::{Sink, Source};
+use super::{FORM_HEADER, Sink, Source, timing};
 
 /// Bound on the lines of one message. A line's position in its stream is the offset of its message times this, plus its
 /// number in the message.
-const LINES_MAX: i64 = 4096;
+pub(crate) const LINES_MAX: i64 = 4096;
+
+/// Form of a file of version 1.
+pub(crate) const VERSION_1: &str = "asciicast-v1";
+/// Form of a part of a line that is too long for a record: it is kept, and decoded into nothing.
+pub(crate) const LINE_PART: &str = "asciicast-line-part";
 
 /// Seconds since 1970 beyond which a header's timestamp is not an instant (the end of the year 9999).
 const TIMESTAMP_MAX: i64 = 253_402_300_799;
 
 /// Decodes one message of an asciicast topic.
 pub(super) fn decode(source: &Source, message: &Message<'_>, sink: &mut dyn Sink) -> Result<(), DecodeError> {
+    let form = message.header(FORM_HEADER).unwrap_or_default();
+    if form == LINE_PART.as_bytes() {
+        return Err(DecodeError::new(ErrorKind::TooLarge, "a part of a line that is too long"));
+    }
     let value = message.value.unwrap_or_default().trim_ascii();
     if value.is_empty() {
         return Err(DecodeError::new(ErrorKind::Empty, "no value"));
@@ -31,6 +46,9 @@ pub(super) fn decode(source: &Source, message: &Message<'_>, sink: &mut dyn Sink
     let session_id = source
         .session_id_of_message(message)
         .ok_or_else(|| DecodeError::new(ErrorKind::NoSessionId, "neither a header nor the key names the session"))?;
+    if form == VERSION_1.as_bytes() {
+        return version_1(&session_id, message.broker_at, value, sink);
+    }
     let first_seq = message.origin.offset.checked_mul(LINES_MAX).ok_or_else(|| {
         DecodeError::new(ErrorKind::InvalidField, "the offset leaves no room for the positions of lines")
     })?;
@@ -67,6 +85,7 @@ fn take(session: &str, message: &Message<'_>, seq: i64, json: &[u8], line: Line<
         session_id: Cow::Borrowed(session),
         // A line does not say from which instance it is; only a header may, in its event.
         cluster: None,
+        channel: None,
         clock: Clock::AsciicastLine,
         code,
         seq,
@@ -143,6 +162,129 @@ fn end<'a>(session: &'a str, status: &str, at: Option<Micros>) -> Event<'a> {
         // The status of an exit is a number in decimal.
         detail: format!(r#"{{"exit_status":{}}}"#, int(status).unwrap_or_default()),
         ..Event::default()
+    }
+}
+
+/// A file of version 1: an object whose `stdout` is a list of `[delay, text]`. It is read once, event by event, so that
+/// one that was cut off is read as far as it goes.
+fn version_1(session: &str, at: Option<Micros>, value: &[u8], sink: &mut dyn Sink) -> Result<(), DecodeError> {
+    // Bytes that are not UTF-8 cost themselves.
+    let text = String::from_utf8_lossy(value);
+    let is_utf8 = matches!(text, Cow::Borrowed(_));
+    let mut file = Version1 { session, sink, header: Vec::new(), cols: None, rows: None, events: 0, error: None };
+    if !is_utf8 {
+        file.fail(ErrorKind::InvalidUtf8, "not UTF-8");
+    }
+    let mut json = serde_json::Deserializer::from_str(&text);
+    if let Err(error) = json.deserialize_map(&mut file).and_then(|()| json.end()) {
+        let DecodeError { kind, .. } = refusal(&error.into(), 0);
+        file.fail(kind, "not an asciicast of version 1, or cut off");
+    }
+    let header = format!("{{{}}}", file.header.join(","));
+    match Object::parse(&header).and_then(|header| header.json("version").and_then(int)) {
+        Some(1) if file.cols.is_none() || file.rows.is_none() => file.fail(ErrorKind::MissingField, "no size"),
+        Some(1) => {}
+        _ => file.fail(ErrorKind::UnexpectedShape, "of a version that is not read"),
+    }
+    if let Some(event) = start(session, &header, at) {
+        file.sink.event(&event);
+    }
+    file.error.map_or(Ok(()), Err)
+}
+
+/// Reads a file of version 1. Its events are pieces with a `seq` from 1; the size is the piece 0.
+struct Version1<'s> {
+    session: &'s str,
+    sink: &'s mut dyn Sink,
+    /// The fields without the events, as JSON.
+    header: Vec<String>,
+    cols: Option<u64>,
+    rows: Option<u64>,
+    /// Number of events so far.
+    events: i64,
+    error: Option<DecodeError>,
+}
+
+impl Version1<'_> {
+    fn fail(&mut self, kind: ErrorKind, detail: impl Into<String>) {
+        self.error.get_or_insert_with(|| DecodeError::new(kind, detail));
+    }
+
+    fn field(&mut self, name: &str, json: &str) {
+        self.header.push(format!("{}:{json}", serde_json::Value::from(name)));
+        let size = match name {
+            "width" => &mut self.cols,
+            "height" => &mut self.rows,
+            _ => return,
+        };
+        *size = json.parse().ok();
+        if let (Some(cols), Some(rows)) = (self.cols, self.rows) {
+            self.piece(Code::Resize, 0, Some(0), format!("{cols}x{rows}"));
+        }
+    }
+
+    /// The event that is `number`, from 1. An event without a time that can be is still text that was shown.
+    fn event(&mut self, number: i64, json: &str) {
+        match serde_json::from_str::<(&RawValue, String)>(json) {
+            Ok((delay, text)) => {
+                let delay_us = delay.get().parse().ok().and_then(micros);
+                if delay_us.is_none() {
+                    self.fail(ErrorKind::InvalidField, format!("event {number} has a delay that is none"));
+                }
+                self.piece(Code::Output, number, delay_us, text);
+            }
+            Err(_) => self.fail(ErrorKind::UnexpectedShape, format!("event {number} is not a delay and a text")),
+        }
+    }
+
+    fn piece(&mut self, code: Code, seq: i64, time_us: Option<i64>, data: String) {
+        let piece = timing::piece(self.session, Clock::Interval, code, seq, Cow::Owned(data.into_bytes()));
+        self.sink.piece(&Piece { time_us, ..piece });
+    }
+}
+
+impl<'de> Visitor<'de> for &mut Version1<'_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an asciicast of version 1")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+        while let Some(name) = map.next_key::<String>()? {
+            match name.as_str() {
+                "stdout" => map.next_value_seed(Events(self))?,
+                _ => self.field(&name, map.next_value::<&RawValue>()?.get()),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The list of events.
+struct Events<'e, 's>(&'e mut Version1<'s>);
+
+impl<'de> DeserializeSeed<'de> for Events<'_, '_> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_seq(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Events<'_, '_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a list of events")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<(), A::Error> {
+        while let Some(event) = list.next_element::<&RawValue>()? {
+            self.0.events += 1;
+            self.0.event(self.0.events, event.get());
+        }
+        Ok(())
     }
 }
 

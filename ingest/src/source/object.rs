@@ -106,7 +106,7 @@ impl<'de> Visitor<'de> for DocumentVisitor {
 }
 
 /// The name of a field, borrowed where it has no escapes.
-struct Name<'a>(Text<'a>);
+pub(super) struct Name<'a>(pub(super) Text<'a>);
 
 impl<'de: 'a, 'a> Deserialize<'de> for Name<'a> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -317,13 +317,34 @@ impl<'a> Object<'a> {
         time
     }
 
+    /// Takes every field that says nothing: null, an empty text, list or object, the zero time. Senders differ in
+    /// which of these they write and which they leave out.
+    pub(super) fn take_unsaid(&mut self) {
+        for field in &mut self.fields {
+            let inside = |open, close| field.value.strip_prefix(open).and_then(|rest| rest.strip_suffix(close));
+            let is_empty =
+                inside('[', ']').or_else(|| inside('{', '}')).is_some_and(|text| text.trim_ascii().is_empty());
+            field.taken |= is_empty || (field.value.len() <= 32 && time(field.value) == Time::Unset);
+        }
+    }
+
     /// Every field that no column took, as one JSON object in canonical form.
     ///
     /// # Errors
     ///
     /// When a value is nested beyond [`NESTING_MAX`].
     pub(super) fn detail(&self) -> Result<String, DecodeError> {
-        let mut left: Vec<&Field<'_>> = self.fields.iter().filter(|field| !field.taken).collect();
+        self.detail_of(|_| true)
+    }
+
+    /// As [`detail`](Self::detail), of the fields that `is_wanted` names.
+    ///
+    /// # Errors
+    ///
+    /// When a value is nested beyond [`NESTING_MAX`].
+    pub(super) fn detail_of(&self, is_wanted: impl Fn(&str) -> bool) -> Result<String, DecodeError> {
+        let mut left: Vec<&Field<'_>> =
+            self.fields.iter().filter(|field| !field.taken && is_wanted(&field.name)).collect();
         left.sort_unstable_by(|a, b| a.name.cmp(&b.name));
         let size: usize = left.iter().map(|field| field.name.len() + field.value.len() + 4).sum();
         let mut out = String::with_capacity(size + 2);

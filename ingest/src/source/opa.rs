@@ -2,72 +2,35 @@
 //!
 //! The shape is the event of OPA's decision log plugin (its management API documentation, "Decision Logs"), as the
 //! plugin uploads it, as the console prints it, and as Enterprise OPA and shippers put it on Kafka. `input` and
-//! `result` belong to whoever wrote the policy: what Custody looks for in them is in the tables below, and all of both
-//! stays in the detail.
+//! `result` belong to whoever wrote the policy: what Custody looks for in them is configured ([`OpaMapping`]), and all
+//! of both stays in the detail.
 
 use std::borrow::Cow;
 
 use custody_schemas::event::{Event, Kind, Outcome, Text};
 use custody_schemas::record::{DecodeError, ErrorKind, Message};
+use custody_schemas::time::Micros;
 
-use super::Sink;
 use super::object::{Object, Time, string, text, texts, time};
 use super::wrapper::{self, Unpacked};
+use super::{Sink, Source};
 
-/// Where a decision's input says who asks. The first path that holds a text counts, unless the text was masked.
-const ACTOR: [&str; 12] = [
-    "user",
-    "user.email",
-    "user.name",
-    "user.id",
-    "identity.user",
-    "identity.email",
-    "identity",
-    "subject",
-    "subject.email",
-    "subject.name",
-    "subject.id",
-    "principal",
-];
+use self::mapping::{Found, Place};
+pub use self::mapping::{OpaColumn, OpaMapping, OpaPointer};
 
-/// Where it says what is asked for.
-const ACTION: [&str; 2] = ["action", "action.name"];
-
-/// Where it says on what.
-const TARGET: [&str; 6] = ["target", "target.name", "target.id", "resource", "resource.name", "resource.id"];
-
-/// Where it names the session at the gateway.
-const SESSION: [&str; 3] = ["session_id", "session.id", "sid"];
-
-/// Where it names access requests, one or a list.
-const REQUESTS: [&str; 4] = ["request_id", "access_request", "access_request.id", "access_requests"];
-
-/// Where it names a ticket in a field of its own.
-const TICKET: [&str; 4] = ["context.attributes.reason_id", "reason_id", "reason.id", "ticket"];
-
-/// Where it gives a reason, in words or by its sort.
-const REASON: [&str; 7] = [
-    "reason",
-    "reason.text",
-    "context.attributes.reason",
-    "justification",
-    "reason.type",
-    "context.attributes.reason_type",
-    "reason_type",
-];
-
-/// Where a result that is an object says whether it allows.
-const ALLOW: [&str; 4] = ["allow", "allowed", "result", "decision"];
+mod duration;
+mod mapping;
 
 /// What the console puts into `type` of a decision, among its other lines.
 const CONSOLE_TYPE: &str = "openpolicyagent.org/decision_logs";
 
 /// Decodes one message of an OPA topic.
-pub(super) fn decode(message: &Message<'_>, sink: &mut dyn Sink) -> Result<(), DecodeError> {
-    wrapper::unpack(message.value, &mut Opa { sink })
+pub(super) fn decode(source: &Source, message: &Message<'_>, sink: &mut dyn Sink) -> Result<(), DecodeError> {
+    wrapper::unpack(message.value, &mut Opa { mapping: &source.settings.opa, sink })
 }
 
 struct Opa<'s> {
+    mapping: &'s OpaMapping,
     sink: &'s mut dyn Sink,
 }
 
@@ -88,7 +51,7 @@ impl Unpacked for Opa<'_> {
             return Err(DecodeError::new(ErrorKind::MissingField, "no `decision_id`: not a decision log event"));
         }
         let time = object.time("timestamp");
-        self.sink.event(&event_of(&mut object, time)?);
+        self.sink.event(&event_of(self.mapping, &mut object, time)?);
         match time {
             Time::Invalid => Err(DecodeError::new(ErrorKind::InvalidField, "`timestamp` is not an instant")),
             Time::At(_) | Time::Unset => Ok(()),
@@ -100,7 +63,7 @@ fn is_console_decision(object: &Object<'_>) -> bool {
     object.json("type").and_then(string).as_deref() == Some(CONSOLE_TYPE)
 }
 
-fn event_of<'a>(object: &mut Object<'a>, time: Time) -> Result<Event<'a>, DecodeError> {
+fn event_of<'a>(mapping: &OpaMapping, object: &mut Object<'a>, time: Time) -> Result<Event<'a>, DecodeError> {
     if is_console_decision(object) {
         // What the console adds is the same for every decision; without it a decision reads the same on every road.
         for name in ["level", "msg", "time", "type"] {
@@ -118,71 +81,55 @@ fn event_of<'a>(object: &mut Object<'a>, time: Time) -> Result<Event<'a>, Decode
         occurred_at: time.at(),
         kind: Kind::PolicyDecision,
         source_type: Cow::Borrowed("decision"),
-        outcome: outcome(object),
         decision_id,
         policy_path: object.text("path").map(without_slash),
         policy_revision: revision(object),
         remote_addr: object.text("requested_by"),
-        expires_at: object.json_at("result.expires_at").and_then(|json| self::time(json).at()),
         ..Event::default()
     };
-    if let Some(input) = object.json("input").and_then(Object::parse) {
-        read_input(&mut event, &Input { input, masked: masked(object) });
-    }
+    let found = mapping.lookup(event.policy_path.as_deref()).find(object);
+    event.outcome = outcome(object, &found);
+    read(&mut event, &found);
     event.detail = object.detail()?;
     Ok(event)
 }
 
-/// A decision's input, and the pointers into it whose values the engine removed or replaced before it logged.
-struct Input<'a> {
-    input: Object<'a>,
-    masked: Vec<Text<'a>>,
-}
-
-impl<'a> Input<'a> {
-    /// The first text at any of the paths.
-    fn text(&self, paths: &[&str]) -> Option<Text<'a>> {
-        paths.iter().filter(|path| !self.is_masked(path)).find_map(|path| self.input.json_at(path).and_then(text))
-    }
-
-    /// The first text or list of texts at any of the paths.
-    fn texts(&self, paths: &[&str]) -> Vec<Text<'a>> {
-        let one_or_more = |json| text(json).map(|one| vec![one]).or_else(|| texts(json));
-        let mut found = paths.iter().filter(|path| !self.is_masked(path));
-        found.find_map(|path| self.input.json_at(path).and_then(one_or_more)).unwrap_or_default()
-    }
-
-    fn is_masked(&self, path: &str) -> bool {
-        let points_here = |pointer: &str| pointer.split('/').eq(["", "input"].into_iter().chain(path.split('.')));
-        self.masked.iter().any(|pointer| points_here(pointer))
-    }
-}
-
-fn masked<'a>(object: &Object<'a>) -> Vec<Text<'a>> {
-    object.json("masked").and_then(texts).unwrap_or_default()
-}
-
-fn read_input<'a>(event: &mut Event<'a>, input: &Input<'a>) {
-    event.actor = input.text(&ACTOR);
-    event.action = input.text(&ACTION);
-    event.target = input.text(&TARGET);
+fn read<'a>(event: &mut Event<'a>, found: &Found<'_, 'a>) {
+    let one_or_more = |json| text(json).map(|one| vec![one]).or_else(|| texts(json).filter(|texts| !texts.is_empty()));
+    let instant = |json| time(json).at();
+    event.actor = found.first(OpaColumn::Actor, text);
+    event.action = found.first(OpaColumn::Action, text);
+    event.target = found.first(OpaColumn::Target, text);
     event.target_kind = event.target.is_some().then_some("target");
-    event.session_id = input.text(&SESSION);
-    event.request_ids = input.texts(&REQUESTS);
-    event.ticket = input.text(&TICKET);
-    event.reason = input.text(&REASON);
+    event.session_id = found.first(OpaColumn::SessionId, text);
+    event.request_ids = found.first(OpaColumn::RequestIds, one_or_more).unwrap_or_default();
+    event.correlation_id = found.first(OpaColumn::CorrelationId, text);
+    event.ticket = found.first(OpaColumn::Ticket, text);
+    event.reason = found.first(OpaColumn::Reason, text);
+    event.approver = found.first(OpaColumn::Approver, text);
+    let granted_at = found.first(OpaColumn::GrantedAt, instant);
+    event.approved_at = found.first(OpaColumn::ApprovedAt, instant).or(granted_at);
+    event.expires_at = found.first(OpaColumn::ExpiresAt, instant).or_else(|| end_of_grant(granted_at?, found));
+}
+
+/// The end of an approval that was given for some time.
+fn end_of_grant(granted_at: Micros, found: &Found<'_, '_>) -> Option<Micros> {
+    granted_at.checked_add(found.first(OpaColumn::ValidDuration, duration::micros)?)
 }
 
 /// How the decision came out. An undefined result is neither yes nor no: OPA leaves it out, and callers are expected to
-/// refuse.
-fn outcome(object: &Object<'_>) -> Option<Outcome> {
+/// refuse. What the engine withheld, wholly or where the answer would be, says nothing.
+fn outcome(object: &Object<'_>, found: &Found<'_, '_>) -> Option<Outcome> {
     if object.has("error") {
         return Some(Outcome::Error);
     }
+    if found.is_field_withheld("result") {
+        return None;
+    }
     let Some(result) = object.json("result") else { return Some(Outcome::Undefined) };
-    verdict(result).or_else(|| {
-        let result = Object::parse(result)?;
-        ALLOW.iter().find_map(|name| result.json(name)).and_then(verdict)
+    verdict(result).or_else(|| match found.places(OpaColumn::Allow).find(|place| *place != Place::Absent)? {
+        Place::Value(json) => verdict(json),
+        Place::Absent | Place::Withheld => None,
     })
 }
 
@@ -221,8 +168,8 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::source::SourceKind;
-    use crate::source::testing::{Decoded, check_example, decoded, example, fixture, fixture_lines, mutated};
+    use crate::source::testing::{Decoded, check_example, decoded, example, fixture, fixture_lines, message, mutated};
+    use crate::source::{Settings, SourceKind};
 
     fn opa(value: impl AsRef<[u8]>) -> Decoded {
         decoded(SourceKind::Opa, value)
@@ -268,6 +215,11 @@ mod tests {
             ("plain user", json!({"user": "u"}), json!({"actor": "u"})),
             ("email before id", json!({"user": {"id": "i", "email": "e"}}), json!({"actor": "e"})),
             ("identity", json!({"identity": {"user": "u"}}), json!({"actor": "u"})),
+            ("identity in the context", json!({"context": {"identity": "u"}}), json!({"actor": "u"})),
+            ("its address", json!({"context": {"identity": {"email": "e", "id": "i"}}}), json!({"actor": "e"})),
+            ("requester", json!({"requester": "u"}), json!({"actor": "u"})),
+            ("target in the context", json!({"context": {"target": {"name": "t"}}}), json!({"target": "t"})),
+            ("correlation", json!({"correlation_id": "c"}), json!({"correlation_id": "c"})),
             ("subject", json!({"subject": {"id": 7}}), json!({"actor": "7"})),
             ("plain target", json!({"target": "t"}), json!({"target": "t", "target_kind": "target"})),
             ("resource", json!({"resource": {"id": "r"}}), json!({"target": "r"})),
@@ -286,6 +238,132 @@ mod tests {
                 assert_eq!(&event[column], value, "{name}: {column}");
             }
             assert_eq!(event["detail"]["input"], input, "{name}: the input is kept whole");
+        }
+    }
+
+    #[test]
+    fn approvals_are_read_with_their_end() {
+        let cases = [
+            (
+                "by the result",
+                json!({"result": {"allow": true, "approver": "c", "approved_at": "2026-03-02T08:00:00Z",
+                    "expires_at": "2026-03-02T09:00:00Z"}}),
+                json!({"approver": "c", "approved_at": "2026-03-02T08:00:00.000000Z",
+                    "expires_at": "2026-03-02T09:00:00.000000Z"}),
+            ),
+            (
+                "by the input, for some time",
+                json!({"input": {"approval": {"approved_by": "c", "granted_at": "2026-03-02T08:00:00Z",
+                    "valid_duration": "1h30m"}}}),
+                json!({"approver": "c", "approved_at": "2026-03-02T08:00:00.000000Z",
+                    "expires_at": "2026-03-02T09:30:00.000000Z"}),
+            ),
+            (
+                "an end that is stated is not reckoned",
+                json!({"input": {"approval": {"granted_at": "2026-03-02T08:00:00Z", "valid_duration": 60,
+                    "expires_at": "2026-03-02T08:30:00Z"}}}),
+                json!({"expires_at": "2026-03-02T08:30:00.000000Z"}),
+            ),
+            (
+                "a length without a beginning",
+                json!({"result": {"approved_at": "2026-03-02T08:00:00Z"}, "input": {"approval": {"valid_duration": 60}}}),
+                json!({"approved_at": "2026-03-02T08:00:00.000000Z", "expires_at": null}),
+            ),
+            (
+                "a length that is none",
+                json!({"input": {"approval": {"granted_at": "2026-03-02T08:00:00Z", "valid_duration": "a while"}}}),
+                json!({"approved_at": "2026-03-02T08:00:00.000000Z", "expires_at": null}),
+            ),
+            (
+                "not an instant",
+                json!({"result": {"approved_at": "noon", "expires_at": 7}}),
+                json!({"approved_at": null, "expires_at": null}),
+            ),
+        ];
+        for (name, mut object, expected) in cases {
+            object["decision_id"] = json!("d");
+            let event = event(&object);
+            for (column, value) in expected.as_object().unwrap() {
+                assert_eq!(&event[column], value, "{name}: {column}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_was_withheld_is_no_fact_and_that_it_was_can_be_told() {
+        let input = json!({"user": {"email": "**", "id": "u-7"}, "reason": "**", "ticket": "OPS-1",
+            "access_requests": ["q", "r"], "a/b": "x"});
+        let result = json!({"allow": true, "decision": "deny"});
+        let cases = [
+            ("masked", json!({"masked": ["/input/user/email"]}), json!({"actor": "u-7"})),
+            ("all of it", json!({"masked": ["/input/user"]}), json!({"actor": null})),
+            ("the reason", json!({"masked": ["/input/reason"]}), json!({"reason": null, "ticket": "OPS-1"})),
+            ("the ticket", json!({"erased": ["/input/ticket"]}), json!({"ticket": null})),
+            ("one of a list", json!({"masked": ["/input/access_requests/0"]}), json!({"request_ids": null})),
+            ("the whole input", json!({"masked": ["/input"]}), json!({"actor": null, "ticket": null})),
+            ("escaped", json!({"masked": ["/input/%75ser/email"]}), json!({"actor": "u-7"})),
+            ("the answer", json!({"erased": ["/result/allow"]}), json!({"outcome": null})),
+            ("the whole result", json!({"masked": ["/result"]}), json!({"outcome": null})),
+            ("a list that is none", json!({"masked": {"a": 1}}), json!({"actor": null, "outcome": null})),
+            ("another place", json!({"masked": ["/input/users"]}), json!({"actor": "**", "outcome": "allow"})),
+        ];
+        for (name, lists, expected) in cases {
+            let mut object = json!({"decision_id": "d", "input": input, "result": result});
+            object.as_object_mut().unwrap().extend(lists.as_object().unwrap().clone());
+            let event = event(&object);
+            for (column, value) in expected.as_object().unwrap() {
+                assert_eq!(&event[column], value, "{name}: {column}");
+            }
+            for (list, pointers) in lists.as_object().unwrap() {
+                assert_eq!(&event["detail"][list], pointers, "{name}: {list}");
+            }
+        }
+        let erased = event(&json!({"decision_id": "d", "erased": ["/result"]}));
+        assert_eq!(erased["outcome"], Value::Null, "a result that was removed is not undefined");
+    }
+
+    #[test]
+    fn the_configuration_says_where_to_look() {
+        let mapping: OpaMapping = serde_json::from_value(json!({
+            "ticket": ["/custom/change", "/input/list/0"],
+            "paths": [
+                {"prefix": "gate/", "actor": ["/input/x"], "reason": []},
+                {"prefix": "/gate/inner/", "actor": ["/input/y"], "allow": ["/result/verdict/yes"]},
+            ],
+        }))
+        .unwrap();
+        let mut source = Source::new(SourceKind::Opa);
+        source.settings = Settings { opa: mapping, ..Settings::default() }.into();
+        let input = json!({"user": "u", "x": "x", "y": "y", "reason": "r", "list": ["OPS-2"]});
+        let cases = [
+            ("elsewhere", "other", json!({"actor": "u", "reason": "r", "ticket": "OPS-2", "outcome": "allow"})),
+            ("under a prefix", "/gate/a", json!({"actor": "x", "reason": null, "ticket": "OPS-2", "outcome": "allow"})),
+            (
+                "under a longer one",
+                "gate/inner/a",
+                json!({"actor": "y", "reason": "r", "ticket": "OPS-2", "outcome": "deny"}),
+            ),
+        ];
+        for (name, path, expected) in cases {
+            let object = json!({"decision_id": "d", "path": path, "input": input,
+                "result": {"allow": true, "verdict": {"yes": false}}});
+            let mut out = Decoded::default();
+            let value = object.to_string();
+            crate::source::decode(&source, &message(None, value.as_bytes()), &mut out).unwrap();
+            for (column, value) in expected.as_object().unwrap() {
+                assert_eq!(&out.events[0][column], value, "{name}: {column}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_has_no_column_stays_in_the_detail() {
+        let object = json!({"decision_id": "d", "batch_decision_id": "b", "trace_id": "t", "span_id": "s",
+            "custom": {"type": "eopa.styra.com/batch"}, "nd_builtin_cache": {"time.now_ns": {"[]": 1}},
+            "intermediate_results": {"data.x": null}, "mapped_result": false, "query": "data.x", "req_id": 1});
+        let detail = event(&object)["detail"].clone();
+        for (name, value) in object.as_object().unwrap().iter().filter(|(name, _)| *name != "decision_id") {
+            assert_eq!(&detail[name], value, "{name}");
         }
     }
 
@@ -412,6 +490,8 @@ mod tests {
             ]
         );
         assert_eq!(events[0]["expires_at"], "2025-12-01T13:41:12.000000Z");
+        assert_eq!(events[0]["approver"], "carol@example.com");
+        assert_eq!(events[0]["approved_at"], "2025-12-01T09:41:12.000000Z");
         assert_eq!(events[0]["policy_revision"], "custody=2025-11-30T22:10:04Z-9c1f0ab");
         assert!(events.iter().all(|event| event["policy_path"] == "boundary/authz/decision"));
         assert!(events.iter().all(|event| event["remote_addr"] == "10.20.0.9:41322"));

@@ -1,7 +1,9 @@
-//! Teleport: audit events, and the recordings of sessions as `teleport-event-handler` streams them.
+//! Teleport: audit events, and the recordings of sessions, as `teleport-event-handler` streams them and as they lie in
+//! storage.
 //!
 //! The shapes are those that Teleport's `events.proto` prints as JSON: one flat object an event, `event` its type,
-//! `code` its code; what a type carries is in `schemas/topics/teleport.md`, with what becomes of it here.
+//! `code` its code; what a type carries is in `schemas/topics/teleport.md`, with what becomes of it here. Recordings at
+//! rest hold the same messages in protobuf and are printed as such objects first.
 
 use std::borrow::Cow;
 
@@ -11,10 +13,29 @@ use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use custody_schemas::event::{ActorKind, Event, Kind, Outcome, Text};
 use custody_schemas::frame::{Clock, Code, Piece};
 use custody_schemas::record::{DecodeError, ErrorKind, Message};
+use serde_json::value::RawValue;
 
+use self::change::Change;
 use super::object::{Object, Time, int, text, texts};
 use super::wrapper::{self, Unpacked};
-use super::{Sink, Source};
+use super::{FORM_HEADER, Sink, Source};
+
+mod change;
+mod message;
+pub(crate) mod recording;
+
+/// Value of [`FORM_HEADER`] where a record is a run of protobuf records of a recording.
+pub(crate) const RECORDING: &str = "teleport-recording";
+
+/// Value of [`FORM_HEADER`] where a record is a run of the events of a recording in JSON, and after them the output that
+/// its prints tell of: what recordings were before version 4.4.
+pub(crate) const PLAYBACK: &str = "teleport-playback";
+
+/// Header of a [`PLAYBACK`]: how many bytes of the value are events.
+pub(crate) const EVENTS_BYTES_HEADER: &str = "custody-events-bytes";
+
+/// Header of a [`PLAYBACK`]: how much output there was before that of the value, in bytes.
+pub(crate) const OUTPUT_FROM_HEADER: &str = "custody-output-from";
 
 /// Code of an event that a newer agent sent through an older cluster; the event itself is the JSON text in `data`.
 const UNKNOWN_CODE: &str = "TCC00E";
@@ -27,13 +48,28 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
 
 /// Decodes one message of a Teleport topic.
 pub(super) fn decode(source: &Source, message: &Message<'_>, sink: &mut dyn Sink) -> Result<(), DecodeError> {
-    wrapper::unpack(message.value, &mut Teleport { source, message, sink })
+    let mut teleport = Teleport { source, message, sink, session: None, output: None };
+    match message.header(FORM_HEADER) {
+        Some(form) if form == RECORDING.as_bytes() => {
+            teleport.session = source.session_id_of_message(message);
+            teleport.records(message.value.unwrap_or_default())
+        }
+        Some(form) if form == PLAYBACK.as_bytes() => {
+            teleport.session = source.session_id_of_message(message);
+            teleport.playback(message.value.unwrap_or_default())
+        }
+        _ => wrapper::unpack(message.value, &mut teleport),
+    }
 }
 
 struct Teleport<'s> {
     source: &'s Source,
     message: &'s Message<'s>,
     sink: &'s mut dyn Sink,
+    /// The session of the recording that the message was cut from.
+    session: Option<Text<'s>>,
+    /// Where the output stands beside the events: how much was before it, and its bytes.
+    output: Option<(i64, &'s [u8])>,
 }
 
 impl Unpacked for Teleport<'_> {
@@ -61,16 +97,48 @@ impl Unpacked for Teleport<'_> {
     }
 }
 
-impl Teleport<'_> {
+impl<'s> Teleport<'s> {
+    /// Events of a recording and the output that they tell of.
+    fn playback(&mut self, value: &'s [u8]) -> Result<(), DecodeError> {
+        let number = |name| {
+            let text = self.message.header(name).and_then(|value| std::str::from_utf8(value).ok());
+            let missing = || DecodeError::new(ErrorKind::MissingField, format!("no usable header `{name}`"));
+            text.and_then(|text| text.parse::<i64>().ok()).ok_or_else(missing)
+        };
+        let (events, from) = (number(EVENTS_BYTES_HEADER)?, number(OUTPUT_FROM_HEADER)?);
+        let halves = usize::try_from(events).ok().and_then(|events| value.split_at_checked(events));
+        let Some((events, output)) = halves else {
+            return Err(DecodeError::new(ErrorKind::InvalidField, "more bytes of events than the value has"));
+        };
+        if events.is_empty() {
+            return Err(DecodeError::new(ErrorKind::UnexpectedShape, "output that no print tells of"));
+        }
+        self.output = Some((from, output));
+        wrapper::unpack(Some(events), self)
+    }
+
+    /// The output of a print whose bytes stand beside the events.
+    fn output_of(&self, object: &Object<'_>) -> Option<&'s [u8]> {
+        let (from, output) = self.output?;
+        let start = usize::try_from(object.json("offset").and_then(int)?.checked_sub(from)?).ok()?;
+        let len = usize::try_from(object.json("bytes").and_then(int)?).ok()?;
+        output.get(start..start.checked_add(len)?)
+    }
+
     /// Output of a recorded session.
     fn print(&mut self, object: &Object<'_>) -> Result<(), DecodeError> {
         let missing = |name| DecodeError::new(ErrorKind::MissingField, format!("a print has no `{name}`"));
         let invalid = |name| DecodeError::new(ErrorKind::InvalidField, format!("`{name}` of a print is not usable"));
-        let data = object.json("data").ok_or_else(|| missing("data"))?;
-        let data = super::object::string(data).ok_or_else(|| invalid("data"))?;
-        let data = BASE64
-            .decode(data.as_ref())
-            .map_err(|_| DecodeError::new(ErrorKind::InvalidBase64, "`data` of a print is not base64"))?;
+        let data = match (object.json("data"), self.output_of(object)) {
+            (Some(data), _) => {
+                let data = super::object::string(data).ok_or_else(|| invalid("data"))?;
+                let data = BASE64.decode(data.as_ref());
+                let not_base64 = |_| DecodeError::new(ErrorKind::InvalidBase64, "`data` of a print is not base64");
+                Cow::Owned(data.map_err(not_base64)?)
+            }
+            (None, Some(output)) => Cow::Borrowed(output),
+            (None, None) => return Err(missing("data")),
+        };
         let seq = object.json("ei").ok_or_else(|| missing("ei"))?;
         let seq = int(seq).filter(|seq| *seq >= 0).ok_or_else(|| invalid("ei"))?;
         let time_us = match object.json("ms") {
@@ -81,18 +149,20 @@ impl Teleport<'_> {
         let session_id = object
             .json("sid")
             .and_then(text)
+            .or_else(|| self.session.clone())
             .or_else(|| self.source.session_id(self.message, object))
             .ok_or_else(|| DecodeError::new(ErrorKind::NoSessionId, "no header, key or field names the session"))?;
         self.sink.piece(&Piece {
             session_id,
             cluster: object.json("cluster_name").and_then(text),
+            channel: None,
             clock: Clock::FirstOutput,
             code: Code::Output,
             seq,
             time_us,
             at: time.at(),
             position: object.json("offset").and_then(int),
-            data: Cow::Owned(data),
+            data,
         });
         match time {
             Time::Invalid => Err(invalid("time")),
@@ -114,16 +184,38 @@ impl Teleport<'_> {
 
     fn event<'a>(&mut self, event_type: Text<'a>, mut object: Object<'a>) -> Result<(), DecodeError> {
         let time = object.time("time");
-        let event = event_of(event_type, &mut object, time)?;
+        let mut event = event_of(event_type, &mut object, time)?;
+        if event.source_type == "app.session.request" && event.session_id.is_none() && event.recording_id.is_none() {
+            // It names neither its session nor the slice of it that it was recorded in; the recording's name does.
+            event.recording_id = self.session.clone().or_else(|| self.source.session_id(self.message, &object));
+        }
         self.sink.event(&event);
         // The event stands even where the piece that it also is cannot be placed.
-        if let Some(piece) = piece_of(&event.source_type, &object, time)? {
+        if let Some(mut piece) = piece_of(&event.source_type, &object, time)? {
+            // An event in a recording may name another session than the recording is of.
+            if let Some(session) = &self.session {
+                piece.session_id.clone_from(session);
+            }
             self.sink.piece(&piece);
         }
         match time {
             Time::Invalid => Err(DecodeError::new(ErrorKind::InvalidField, "`time` is not an instant")),
             Time::At(_) | Time::Unset => Ok(()),
         }
+    }
+}
+
+/// The event type that device events of older clusters have by their code; those of others have it by name.
+fn type_of<'a>(event_type: &'a str, code: Option<&str>) -> &'a str {
+    match (event_type, code) {
+        ("device", Some("TV001I" | "TV001E")) => "device.create",
+        ("device", Some("TV002I" | "TV002E")) => "device.delete",
+        ("device", Some("TV003I" | "TV003E")) => "device.token.create",
+        ("device", Some("TV004I" | "TV004E")) => "device.token.spent",
+        ("device", Some("TV005I" | "TV005E")) => "device.enroll",
+        ("device", Some("TV006I" | "TV006E")) => "device.authenticate",
+        ("device", Some("TV007I" | "TV007E")) => "device.update",
+        _ => event_type,
     }
 }
 
@@ -149,17 +241,20 @@ fn kind_of(event_type: &str) -> Kind {
         "session.recording.access" => Kind::RecordingAccess,
         // `session.exec` and `session.open` are the names that commands and files had before version 4.4.
         "session.command" | "session.disk" | "session.network" | "session.exec" | "session.open" | "exec" | "scp"
-        | "sftp" | "port" | "subsystem" | "x11-forward" | "kube.request" => Kind::SessionActivity,
+        | "sftp" | "sftp_summary" | "port" | "subsystem" | "x11-forward" | "kube.request" | "git.command" => {
+            Kind::SessionActivity
+        }
         "access_request.create" => Kind::RequestCreate,
         "access_request.review" => Kind::RequestReview,
         "access_request.update" => Kind::RequestUpdate,
         "access_request.delete" => Kind::RequestDelete,
         "access_request.expire" => Kind::RequestExpire,
-        "cert.create" => Kind::CredentialIssue,
-        "user.login" => Kind::Login,
+        "cert.create" | "spiffe.svid.issued" => Kind::CredentialIssue,
+        "user.login" | "auth" | "bot.join" | "instance.join" => Kind::Login,
         other if ["db.session.", "app.session.", "mcp.session.", "desktop."].iter().any(|of| other.starts_with(of)) => {
             Kind::SessionActivity
         }
+        other if Change::of(other).is_some() => Kind::ConfigChange,
         _ => Kind::Other,
     }
 }
@@ -173,7 +268,9 @@ fn is_request(kind: Kind) -> bool {
 
 /// The event of an object whose `event` and `time` have been taken.
 fn event_of<'a>(event_type: Text<'a>, object: &mut Object<'a>, time: Time) -> Result<Event<'a>, DecodeError> {
-    let kind = kind_of(&event_type);
+    let source_code = object.text("code");
+    let known_type = type_of(&event_type, source_code.as_deref());
+    let kind = kind_of(known_type);
     let cluster = object.text("cluster_name");
     let mut event = Event {
         event_id: match object.text("uid") {
@@ -183,17 +280,19 @@ fn event_of<'a>(event_type: Text<'a>, object: &mut Object<'a>, time: Time) -> Re
         cluster,
         occurred_at: time.at(),
         kind,
-        source_code: object.text("code"),
+        source_code,
         actor_roles: object.texts("user_roles"),
         session_id: object.text("sid"),
         mfa_device: object.text("with_mfa"),
         remote_addr: object.text("addr.remote"),
         ..Event::default()
     };
-    event.action = action(&event_type, object);
-    event.outcome = outcome(&event_type, event.source_code.as_deref(), object);
+    event.action = action(known_type, object);
+    event.outcome = outcome(known_type, event.source_code.as_deref(), object);
     set_actor(&mut event, object);
-    set_target(&mut event, object);
+    set_target(known_type, &mut event, object);
+    event.recording_id = object.text("session_chunk_id");
+    event.recorded = recorded(object);
     if is_request(kind) {
         event.request_ids = object.text("id").into_iter().collect();
         event.request_state = object.text("state");
@@ -213,9 +312,14 @@ fn event_of<'a>(event_type: Text<'a>, object: &mut Object<'a>, time: Time) -> Re
             event.session_ended_at = object.time("session_stop").at();
         }
         Kind::CredentialIssue => set_identity(&mut event, object),
+        Kind::ConfigChange => event.participants = change::members(object),
         _ => {}
     }
+    if event.mfa_device.is_none() && kind == Kind::Login {
+        event.mfa_device = object.json_at("mfa_device.mfa_device_uuid").and_then(text);
+    }
     leave_to_the_record(object, &event_type);
+    object.take_unsaid();
     event.source_type = event_type;
     event.detail = object.detail()?;
     Ok(event)
@@ -266,36 +370,63 @@ fn set_actor<'a>(event: &mut Event<'a>, object: &mut Object<'a>) {
         // Device events of older clusters nest what is flat everywhere else.
         event.actor = object.json_at("user.user").and_then(text);
     }
+    if event.actor.is_none() && event.kind == Kind::Login {
+        event.actor = object.text("bot_name");
+        event.actor_kind = event.actor.is_some().then_some(ActorKind::Bot);
+    }
     event.delegator = object.text("delegator");
-    event.actor_kind = match object.json("user_kind").and_then(int) {
+    let kind = match object.json("user_kind").and_then(int) {
         Some(1) => Some(ActorKind::Human),
         Some(2) => Some(ActorKind::Bot),
         Some(3) => Some(ActorKind::System),
         _ => None,
     };
-    if event.actor_kind.is_some() {
+    if kind.is_some() {
         object.take("user_kind");
+        event.actor_kind = kind;
     }
 }
 
-/// Where it happened. An event of a database or a cluster names the agent's server too: the narrower thing counts.
-fn set_target<'a>(event: &mut Event<'a>, object: &mut Object<'a>) {
-    const TARGETS: [(&str, &str); 6] = [
+/// Whether the session is recorded, by the mode that its events name; the mode itself stays in the detail. A desktop
+/// says it in one word.
+fn recorded(object: &mut Object<'_>) -> Option<bool> {
+    match object.json("session_recording").and_then(text).as_deref() {
+        Some("off") => Some(false),
+        Some("node" | "node-sync" | "proxy" | "proxy-sync") => Some(true),
+        _ => object.flag("recorded"),
+    }
+}
+
+/// Where it happened, or what was changed. An event of a database or a cluster names the agent's server too: the
+/// narrower thing counts.
+fn set_target<'a>(event_type: &str, event: &mut Event<'a>, object: &mut Object<'a>) {
+    const TARGETS: [(&str, &str); 7] = [
         ("db_service", "database"),
         ("app_name", "app"),
         ("desktop_name", "desktop"),
         ("kubernetes_cluster", "kubernetes"),
         ("server_hostname", "node"),
         ("server_id", "node"),
+        ("node_name", "node"),
     ];
+    let named = match event.kind {
+        Kind::ConfigChange => Change::of(event_type).map(|change| change.target(object)),
+        kind if is_request(kind) => requested(object),
+        _ if event_type.starts_with("device.") => change::device(object),
+        _ => None,
+    };
+    if let Some((target, kind)) = named {
+        event.target = Some(target);
+        event.target_kind = Some(kind);
+    }
     for (name, kind) in TARGETS {
-        event.target = object.text(name);
-        if event.target.is_some() {
-            event.target_kind = Some(kind);
+        if event.target.is_some() || event.kind == Kind::ConfigChange {
             break;
         }
+        event.target = object.text(name);
+        event.target_kind = event.target.is_some().then_some(kind);
     }
-    for name in ["login", "db_user", "windows_user"] {
+    for name in ["login", "db_user", "windows_user", "linux_user"] {
         if event.login.is_none() {
             event.login = object.text(name);
         }
@@ -307,7 +438,38 @@ fn set_target<'a>(event: &mut Event<'a>, object: &mut Object<'a>) {
     }
 }
 
-/// Of a certificate: whose it is, which requests it carries, and until when.
+/// What an access request asks for besides roles: the resource, or all of them with their kinds; or the access list that
+/// it became. The detail keeps them as they were written.
+fn requested<'a>(object: &Object<'a>) -> Option<(Text<'a>, &'static str)> {
+    if let Some(list) = object.json("promoted_access_list_name").and_then(text) {
+        return Some((list, "access_list"));
+    }
+    let ids: Vec<&RawValue> = serde_json::from_str(object.json("resource_ids")?).ok()?;
+    let ids: Vec<_> = ids.iter().filter_map(|id| Object::parse(id.get())).collect();
+    let part = |id: &Object<'a>, name| id.json(name).and_then(text);
+    if let [id] = ids.as_slice() {
+        let kind = match part(id, "kind").as_deref() {
+            Some("node") => "node",
+            Some("db") => "database",
+            Some("app") => "app",
+            Some("kube_cluster") => "kubernetes",
+            Some("windows_desktop" | "linux_desktop") => "desktop",
+            _ => "resource",
+        };
+        // Nodes have ids for names; the names that people know are listed beside them.
+        let names = object.json("resource_names").and_then(texts).unwrap_or_default();
+        let name = Some(names).filter(|names| names.len() == 1).and_then(|names| names.into_iter().next());
+        return Some((name.or_else(|| part(id, "name"))?, kind));
+    }
+    let all = ids.iter().map(|id| {
+        let parts = ["kind", "name", "sub_resource"].map(|name| part(id, name));
+        parts.into_iter().flatten().collect::<Vec<_>>().join("/")
+    });
+    let all = all.filter(|id| !id.is_empty()).collect::<Vec<_>>().join(", ");
+    (!all.is_empty()).then_some((Cow::Owned(all), "resources"))
+}
+
+/// Of a certificate: whose it is, which requests it carries, what it is for, and until when.
 fn set_identity<'a>(event: &mut Event<'a>, object: &Object<'a>) {
     let Some(mut identity) = object.json("identity").and_then(Object::parse) else { return };
     event.actor = event.actor.take().or_else(|| identity.text("user"));
@@ -316,14 +478,37 @@ fn set_identity<'a>(event: &mut Event<'a>, object: &Object<'a>) {
     if event.request_ids.is_empty() {
         event.request_ids = identity.texts("access_requests");
     }
+    const ROUTES: [(&str, &str); 3] = [
+        ("route_to_database.service_name", "database"),
+        ("route_to_app.name", "app"),
+        ("kubernetes_cluster", "kubernetes"),
+    ];
+    for (path, kind) in ROUTES {
+        if event.target.is_none() {
+            event.target = identity.json_at(path).and_then(text);
+            event.target_kind = event.target.is_some().then_some(kind);
+        }
+    }
+    let said = |path| identity.json_at(path).and_then(text);
+    event.login = event.login.take().or_else(|| said("route_to_database.username"));
+    event.session_id = event.session_id.take().or_else(|| said("route_to_app.session_id"));
+    event.mfa_device = event.mfa_device.take().or_else(|| said("mfa_device_uuid"));
+    event.remote_addr = event.remote_addr.take().or_else(|| said("client_ip"));
 }
 
 /// How it ended, by what the event says of itself. The last letter of a code is I, W, E or S; W and E are refusals and
 /// failures, I alone says nothing.
 fn outcome(event_type: &str, code: Option<&str>, object: &mut Object<'_>) -> Option<Outcome> {
-    let said = object.flag("success");
-    if event_type == "session.rejected" {
-        return Some(Outcome::Deny);
+    let said = match object.json_at("status.success") {
+        // Device events of older clusters nest what is flat everywhere else.
+        Some(nested) => Some(nested == "true"),
+        None => object.flag("success"),
+    };
+    match (event_type, code) {
+        ("session.rejected", _) | ("user.login", Some("T1014W")) => return Some(Outcome::Deny),
+        // A login on a machine without a browser was asked for; how that ended is told by the next event.
+        ("user.login", Some("T1012I")) => return None,
+        _ => {}
     }
     // An enum in which 1 is "denied".
     if event_type == "session.network" && object.json("action").and_then(int) == Some(1) {
@@ -375,9 +560,15 @@ fn action<'a>(event_type: &str, object: &mut Object<'a>) -> Option<Text<'a>> {
         "desktop.directory.share" | "desktop.directory.read" | "desktop.directory.write" => {
             words(object, &["directory_name", "file_path"])
         }
-        "user.login" => object.text("method"),
+        "user.login" | "bot.join" | "instance.join" => object.text("method"),
+        "access_request.search" => words(object, &["resource_type"]),
+        "secreports.audit.query.run" => object.text("query"),
+        "secreports.report.run" => words(object, &["name"]),
+        "client.disconnect" => words(object, &["reason"]),
+        "git.command" => object.text("command"),
+        other if other.starts_with("mcp.session.") => object.json_at("message.method").and_then(text),
         other if other.starts_with("db.session.") => object.text("db_query").or_else(|| object.text("query")),
-        _ => None,
+        other => Change::of(other).map(|change| Cow::Owned(change.action())),
     }
 }
 
@@ -409,6 +600,7 @@ fn piece_of<'a>(event_type: &str, object: &Object<'a>, time: Time) -> Result<Opt
     Ok(Some(Piece {
         session_id,
         cluster: object.json("cluster_name").and_then(text),
+        channel: None,
         clock: Clock::FirstOutput,
         code,
         seq,
@@ -469,6 +661,14 @@ mod tests {
             ("rejected", json!({"event": "session.rejected", "code": "T1006W"}), json!("deny")),
             ("network denied", json!({"event": "session.network", "code": "T4002I", "action": 1}), json!("deny")),
             ("network observed", json!({"event": "session.network", "code": "T4002I", "action": 0}), Value::Null),
+            ("failed authentication", json!({"event": "auth", "code": "T3007W", "success": false}), json!("failure")),
+            ("headless asked", json!({"event": "user.login", "code": "T1012I", "success": false}), Value::Null),
+            ("headless approved", json!({"event": "user.login", "code": "T1013I", "success": true}), json!("success")),
+            ("headless failed", json!({"event": "user.login", "code": "T1013W", "success": false}), json!("failure")),
+            ("headless refused", json!({"event": "user.login", "code": "T1014W", "success": false}), json!("deny")),
+            ("nested", json!({"event": "device", "code": "TV006I", "status": {"success": false}}), json!("failure")),
+            ("recording watched", json!({"event": "session.recording.access", "success": true}), json!("success")),
+            ("list not changed", json!({"event": "access_list.update", "code": "TAL002E"}), json!("failure")),
         ];
         for (name, object, expected) in cases {
             assert_eq!(event(&object)["outcome"], expected, "{name}");
@@ -570,6 +770,246 @@ mod tests {
                 assert_eq!(&event[column], value, "{name}: {column}");
             }
         }
+    }
+
+    #[test]
+    fn changes_of_what_rules_access_are_told_in_words() {
+        let cases = [
+            ("role.created", json!({"name": "dba"}), "create role", ("dba", "role")),
+            ("role.updated", json!({"name": "dba"}), "update role", ("dba", "role")),
+            ("role.deleted", json!({"name": "dba"}), "delete role", ("dba", "role")),
+            ("user.create", json!({"name": "bob", "roles": ["r"]}), "create user", ("bob", "user")),
+            ("user.update", json!({"name": "bob"}), "update user", ("bob", "user")),
+            ("user.delete", json!({"name": "bob"}), "delete user", ("bob", "user")),
+            ("user.password_change", json!({}), "change password of user", ("user", "user")),
+            ("access_list.create", json!({"name": "l-1"}), "create access list", ("l-1", "access_list")),
+            ("access_list.update", json!({"name": "l-1"}), "update access list", ("l-1", "access_list")),
+            ("access_list.delete", json!({"name": "l-1"}), "delete access list", ("l-1", "access_list")),
+            ("access_list.review", json!({"name": "l-1"}), "review access list", ("l-1", "access_list")),
+            (
+                "access_list.member.create",
+                json!({"access_list_name": "l-1", "members": []}),
+                "create access list member",
+                ("l-1", "access_list"),
+            ),
+            (
+                "access_list.member.delete_all_for_access_list",
+                json!({"access_list_name": "l-1"}),
+                "delete all access list member",
+                ("l-1", "access_list"),
+            ),
+            ("lock.created", json!({"name": "x", "target": {"user": "bob"}}), "create lock", ("bob", "user")),
+            ("lock.created", json!({"name": "x", "target": {"role": "dba"}}), "create lock", ("dba", "role")),
+            ("lock.created", json!({"lock": {"target": {"server_id": "n"}}}), "create lock", ("n", "node")),
+            ("lock.deleted", json!({"name": "x", "target": {}}), "delete lock", ("x", "lock")),
+            ("github.created", json!({"name": "gh"}), "create github", ("gh", "connector")),
+            ("oidc.deleted", json!({"name": "o"}), "delete oidc", ("o", "connector")),
+            ("saml.updated", json!({"name": "s"}), "update saml", ("s", "connector")),
+            (
+                "saml.idp.service.provider.create",
+                json!({"name": "p"}),
+                "create saml idp service provider",
+                ("p", "service_provider"),
+            ),
+            ("trusted_cluster.create", json!({"name": "leaf"}), "create trusted cluster", ("leaf", "trusted_cluster")),
+            ("join_token.create", json!({"name": "t"}), "create join token", ("t", "token")),
+            ("reset_password_token.create", json!({"name": "bob"}), "create reset password token", ("bob", "user")),
+            ("bot.create", json!({"name": "ci"}), "create bot", ("ci", "bot")),
+            ("app.update", json!({"name": "wiki"}), "update app", ("wiki", "app")),
+            ("db.create", json!({"name": "orders", "db_protocol": "postgres"}), "create db", ("orders", "database")),
+            ("kube.delete", json!({"name": "k"}), "delete kube", ("k", "kubernetes")),
+            (
+                "session_recording_config.update",
+                json!({"name": ""}),
+                "update session recording config",
+                ("session_recording_config", "config"),
+            ),
+            ("auth_preference.update", json!({}), "update auth preference", ("auth_preference", "config")),
+            (
+                "external_audit_storage.disable",
+                json!({}),
+                "disable external audit storage",
+                ("external_audit_storage", "config"),
+            ),
+            ("mfa.add", json!({"mfa_device_name": "usb-c"}), "add mfa", ("usb-c", "mfa_device")),
+            ("mfa.delete", json!({"mfa_device_uuid": "m-1"}), "delete mfa", ("m-1", "mfa_device")),
+            ("device.enroll", json!({"device": {"asset_tag": "M2"}}), "enroll device", ("M2", "device")),
+            ("device.token.create", json!({"device": {"device_id": "d"}}), "create device token", ("d", "device")),
+            ("login_rule.create", json!({"name": "lr"}), "create login rule", ("lr", "login_rule")),
+        ];
+        for (event_type, mut object, action, (target, kind)) in cases {
+            let fields = object.as_object_mut().unwrap();
+            fields.insert("event".to_owned(), json!(event_type));
+            fields.insert("updated_by".to_owned(), json!("admin@x"));
+            let event = event(&object);
+            assert_eq!(event["kind"], "config.change", "{event_type}");
+            assert_eq!(
+                (&event["actor"], &event["action"], &event["target"], &event["target_kind"]),
+                (&json!("admin@x"), &json!(action), &json!(target), &json!(kind)),
+                "{event_type}"
+            );
+        }
+        // Neither is a change.
+        for other in ["device.authenticate", "device.token.spent", "access_list.invalid", "recovery_code.generated"] {
+            let event = event(&json!({"event": other, "device": {"device_id": "d"}}));
+            assert_eq!(event["kind"], "other", "{other}");
+            assert_eq!(event["target"] == "d", other.starts_with("device."), "{other}");
+        }
+    }
+
+    #[test]
+    fn what_newer_versions_and_older_ones_say_has_its_columns() {
+        let id = |kind: &str, name: &str| json!({"cluster": "c", "kind": kind, "name": name});
+        let cases = [
+            (
+                "members of an access list",
+                json!({"event": "access_list.member.create", "updated_by": "u", "access_list_name": "l",
+                    "members": [{"member_name": "a@x", "joined_on": "2025-06-02T09:00:00Z"}, {"member_name": "b@x"}]}),
+                json!({"participants": ["a@x", "b@x"], "detail": {"members": [
+                    {"joined_on": "2025-06-02T09:00:00Z", "member_name": "a@x"}, {"member_name": "b@x"}]}}),
+            ),
+            (
+                "removed by a review",
+                json!({"event": "access_list.review", "name": "l", "message": "quarterly", "removed_members": ["c@x"]}),
+                json!({"participants": ["c@x"], "detail": {"message": "quarterly", "removed_members": ["c@x"]}}),
+            ),
+            (
+                "one resource",
+                json!({"event": "access_request.create", "id": "q", "user": "u", "resource_ids": [id("db", "orders")]}),
+                json!({"target": "orders", "target_kind": "database", "detail": {"resource_ids": [id("db", "orders")]}}),
+            ),
+            (
+                "one resource with a name",
+                json!({"event": "access_request.create", "resource_ids": [id("node", "n-1")], "resource_names": ["db-1"]}),
+                json!({"target": "db-1", "target_kind": "node"}),
+            ),
+            (
+                "several resources",
+                json!({"event": "access_request.create", "resource_ids": [id("node", "n-1"), id("app", "wiki")]}),
+                json!({"target": "node/n-1, app/wiki", "target_kind": "resources"}),
+            ),
+            (
+                "promoted",
+                json!({"event": "access_request.review", "id": "q", "reviewer": "r", "state": "PROMOTED",
+                    "promoted_access_list_name": "l", "assume_start_time": "2025-06-02T09:00:00Z",
+                    "max_duration": "0001-01-01T00:00:00Z", "submitted_by": "plugin"}),
+                json!({"target": "l", "target_kind": "access_list", "actor": "r", "detail": {
+                    "assume_start_time": "2025-06-02T09:00:00Z", "promoted_access_list_name": "l",
+                    "submitted_by": "plugin"}}),
+            ),
+            (
+                "certificate for a database",
+                json!({"event": "cert.create", "cert_type": "user", "identity": {"user": "u", "client_ip": "192.0.2.1",
+                    "mfa_device_uuid": "m", "route_to_database": {"service_name": "orders", "username": "app"}}}),
+                json!({"target": "orders", "target_kind": "database", "login": "app", "actor": "u",
+                    "remote_addr": "192.0.2.1", "mfa_device": "m"}),
+            ),
+            (
+                "certificate for an application's session",
+                json!({"event": "cert.create", "identity": {"route_to_app": {"name": "wiki", "session_id": "s"}}}),
+                json!({"target": "wiki", "target_kind": "app", "session_id": "s"}),
+            ),
+            (
+                "certificate for a cluster",
+                json!({"event": "cert.create", "identity": {"kubernetes_cluster": "k"}}),
+                json!({"target": "k", "target_kind": "kubernetes"}),
+            ),
+            (
+                "recorded",
+                json!({"event": "session.start", "session_recording": "proxy-sync"}),
+                json!({"recorded": true}),
+            ),
+            (
+                "not recorded",
+                json!({"event": "session.end", "session_recording": "off"}),
+                json!({"recorded": false, "detail": {"session_recording": "off"}}),
+            ),
+            ("mode of old", json!({"event": "session.end", "session_recording": "strict"}), json!({"recorded": null})),
+            (
+                "desktop not recorded",
+                json!({"event": "windows.desktop.session.end", "recorded": false}),
+                json!({"recorded": false, "detail": {}}),
+            ),
+            (
+                "slice of an application's session",
+                json!({"event": "app.session.chunk", "sid": "s", "session_chunk_id": "chunk", "app_name": "wiki"}),
+                json!({"session_id": "s", "recording_id": "chunk", "target": "wiki", "kind": "session.activity"}),
+            ),
+            (
+                "login with a device",
+                json!({"event": "user.login", "method": "local", "mfa_device": {"mfa_device_uuid": "m"}}),
+                json!({"mfa_device": "m", "action": "local", "kind": "login"}),
+            ),
+            (
+                "a bot joins",
+                json!({"event": "bot.join", "code": "TJ001I", "bot_name": "ci", "method": "github", "success": true}),
+                json!({"kind": "login", "actor": "ci", "actor_kind": "bot", "action": "github", "outcome": "success"}),
+            ),
+            (
+                "a node joins",
+                json!({"event": "instance.join", "node_name": "n", "method": "token", "role": "Node"}),
+                json!({"kind": "login", "target": "n", "target_kind": "node", "action": "token"}),
+            ),
+            (
+                "device event of an older cluster",
+                json!({"event": "device", "code": "TV005I", "device": {"asset_tag": "M2"}, "user": {"user": "u"},
+                    "status": {"success": true}}),
+                json!({"kind": "config.change", "source_type": "device", "action": "enroll device", "target": "M2",
+                    "actor": "u", "outcome": "success"}),
+            ),
+            (
+                "a tool of an MCP server",
+                json!({"event": "mcp.session.request", "sid": "s", "app_name": "mcp-1",
+                    "message": {"method": "tools/call", "params": {"name": "query"}}}),
+                json!({"kind": "session.activity", "action": "tools/call", "target": "mcp-1"}),
+            ),
+            (
+                "a query over the audit log",
+                json!({"event": "secreports.audit.query.run", "user": "u", "query": "select 1", "days": 7}),
+                json!({"kind": "other", "action": "select 1", "detail": {"days": 7}}),
+            ),
+            (
+                "cut off for idleness",
+                json!({"event": "client.disconnect", "user": "u", "reason": "idle", "server_id": "n"}),
+                json!({"kind": "other", "action": "idle", "reason": null, "target": "n"}),
+            ),
+            (
+                "a cluster is asked without a session",
+                json!({"event": "kube.request", "user": "u", "kubernetes_cluster": "k", "verb": "GET",
+                    "request_path": "/api"}),
+                json!({"kind": "session.activity", "session_id": null, "target": "k", "action": "GET /api"}),
+            ),
+            (
+                "what says nothing",
+                json!({"event": "x", "a": "", "b": null, "c": [], "d": {}, "e": "0001-01-01T00:00:00Z", "f": 0,
+                    "g": false, "h": [""]}),
+                json!({"detail": {"f": 0, "g": false, "h": [""]}}),
+            ),
+            (
+                "home cluster",
+                json!({"event": "session.start", "cluster_name": "leaf", "user_cluster_name": "root"}),
+                json!({"cluster": "leaf", "detail": {"user_cluster_name": "root"}}),
+            ),
+            (
+                "an event without an id of its own",
+                json!({"event": "session.open", "sid": "s", "ei": 7}),
+                json!({"event_id": "", "session_id": "s"}),
+            ),
+        ];
+        for (name, object, expected) in cases {
+            let event = event(&object);
+            for (column, value) in expected.as_object().unwrap() {
+                assert_eq!(&event[column], value, "{name}: {column}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_request_in_the_recording_of_an_application_is_of_the_slice_that_the_recording_is_named_after() {
+        let chunk = "3a54f32d-210f-4338-abf5-133bfe19ccc0";
+        let value = br#"{"event":"app.session.request","method":"GET","path":"/x"}"#;
+        let out = decoded_message(SourceKind::Teleport, &message(Some(&format!("session.{chunk}.log")), value));
+        assert_eq!((&out.events[0]["recording_id"], &out.events[0]["session_id"]), (&json!(chunk), &Value::Null));
     }
 
     #[test]
@@ -776,7 +1216,7 @@ mod tests {
                 "cluster": "root.example.com", "occurred_at": "2025-06-02T09:05:00.001000Z", "kind": "session.start",
                 "source_type": "session.start", "source_code": "T2000I", "actor": "alice@example.com",
                 "actor_kind": "human", "target": "db-1", "target_kind": "node", "login": "root", "session_id": session,
-                "protocol": "ssh", "request_ids": [first], "remote_addr": "203.0.113.7:50001",
+                "protocol": "ssh", "request_ids": [first], "recorded": true, "remote_addr": "203.0.113.7:50001",
                 "detail": {"ei": 0, "namespace": "default", "server_id": "30000000-0000-4000-8000-000000000001",
                     "server_version": "18.2.0", "size": "120:40", "initial_command": [""],
                     "session_recording": "node"}})
@@ -839,9 +1279,10 @@ mod tests {
         // Written by hand, some without a `uid`.
         assert_eq!(events.iter().filter(|event| event["event_id"] == "").count(), 39);
         let expected = [
+            ("config.change", 49),
             ("credential.issue", 1),
-            ("login", 4),
-            ("other", 82),
+            ("login", 7),
+            ("other", 30),
             ("recording.access", 1),
             ("request.create", 1),
             ("request.delete", 1),
@@ -863,8 +1304,9 @@ mod tests {
         assert_eq!(errors, [ErrorKind::MissingField]);
         let events: Vec<Value> = out.iter().flat_map(|out| out.events.clone()).collect();
         let expected = [
-            ("login", 1),
-            ("other", 4),
+            ("config.change", 1),
+            ("login", 2),
+            ("other", 2),
             ("session.activity", 13),
             ("session.end", 2),
             ("session.join", 1),

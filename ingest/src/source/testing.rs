@@ -13,13 +13,13 @@ use super::{Sink, Source, SourceKind, decode};
 
 /// What came out of one message: events and pieces as JSON, without the fields that say nothing.
 #[derive(Debug, Default)]
-pub(super) struct Decoded {
-    pub(super) events: Vec<Value>,
-    pub(super) pieces: Vec<Value>,
+pub(crate) struct Decoded {
+    pub(crate) events: Vec<Value>,
+    pub(crate) pieces: Vec<Value>,
     /// Data of all output pieces, one after the other.
-    pub(super) output: Vec<u8>,
-    pub(super) error: Option<ErrorKind>,
-    pub(super) error_detail: String,
+    pub(crate) output: Vec<u8>,
+    pub(crate) error: Option<ErrorKind>,
+    pub(crate) error_detail: String,
 }
 
 impl Sink for Decoded {
@@ -74,6 +74,12 @@ fn show_event(event: &Event<'_>) -> Value {
         ("policy_path", json!(event.policy_path)),
         ("policy_revision", json!(event.policy_revision)),
         ("ticket", json!(event.ticket)),
+        ("approver", json!(event.approver)),
+        ("approved_at", json!(event.approved_at.map(to_rfc3339))),
+        ("correlation_id", json!(event.correlation_id)),
+        ("recording_id", json!(event.recording_id)),
+        ("recorded", json!(event.recorded)),
+        ("integrity", json!(event.integrity.map(|integrity| integrity.as_str()))),
         ("mfa_device", json!(event.mfa_device)),
         ("remote_addr", json!(event.remote_addr)),
         ("detail", detail),
@@ -84,6 +90,7 @@ fn show_piece(piece: &Piece<'_>) -> Value {
     said([
         ("session_id", json!(piece.session_id)),
         ("cluster", json!(piece.cluster)),
+        ("channel", json!(piece.channel)),
         ("clock", json!(piece.clock.as_str())),
         ("code", json!(piece.code.as_char())),
         ("seq", json!(piece.seq)),
@@ -95,7 +102,7 @@ fn show_piece(piece: &Piece<'_>) -> Value {
 }
 
 /// A message at offset 7 whose broker time is 2025-06-02T09:00:00Z.
-pub(super) fn message<'a>(key: Option<&'a str>, value: &'a [u8]) -> Message<'a> {
+pub(crate) fn message<'a>(key: Option<&'a str>, value: &'a [u8]) -> Message<'a> {
     Message {
         origin: Origin { topic: "topic", partition: 0, offset: 7 },
         broker_at: Some(1_748_854_800_000_000),
@@ -106,7 +113,7 @@ pub(super) fn message<'a>(key: Option<&'a str>, value: &'a [u8]) -> Message<'a> 
 }
 
 /// Decodes a message with the defaults of a kind.
-pub(super) fn decoded_message(kind: SourceKind, message: &Message<'_>) -> Decoded {
+pub(crate) fn decoded_message(kind: SourceKind, message: &Message<'_>) -> Decoded {
     let mut sink = Decoded::default();
     if let Err(error) = decode(&Source::new(kind), message, &mut sink) {
         sink.error = Some(error.kind);
@@ -116,12 +123,12 @@ pub(super) fn decoded_message(kind: SourceKind, message: &Message<'_>) -> Decode
 }
 
 /// Decodes a value without key and headers.
-pub(super) fn decoded(kind: SourceKind, value: impl AsRef<[u8]>) -> Decoded {
+pub(crate) fn decoded(kind: SourceKind, value: impl AsRef<[u8]>) -> Decoded {
     decoded_message(kind, &message(None, value.as_ref()))
 }
 
 /// Bytes of a file among the shared fixtures; `None`, and said aloud, where they are not on this machine.
-pub(super) fn fixture(path: &str) -> Option<Vec<u8>> {
+pub(crate) fn fixture(path: &str) -> Option<Vec<u8>> {
     let file = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../shared/fixtures")).join(path);
     let bytes = std::fs::read(&file).ok();
     if bytes.is_none() {
@@ -131,7 +138,7 @@ pub(super) fn fixture(path: &str) -> Option<Vec<u8>> {
 }
 
 /// The lines of a file among the shared fixtures.
-pub(super) fn fixture_lines(path: &str) -> Option<Vec<String>> {
+pub(crate) fn fixture_lines(path: &str) -> Option<Vec<String>> {
     let text = String::from_utf8(fixture(path)?).expect("text");
     Some(text.lines().filter(|line| !line.trim().is_empty()).map(str::to_owned).collect())
 }
@@ -141,7 +148,7 @@ fn examples() -> PathBuf {
 }
 
 /// The messages of an example: the lines of an `.ndjson` file, the whole of any other.
-pub(super) fn example(name: &str) -> Vec<Vec<u8>> {
+pub(crate) fn example(name: &str) -> Vec<Vec<u8>> {
     let bytes = std::fs::read(examples().join(name)).unwrap_or_else(|error| panic!("{name}: {error}"));
     match name.ends_with(".ndjson") {
         true => bytes.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).map(<[u8]>::to_vec).collect(),
@@ -151,7 +158,7 @@ pub(super) fn example(name: &str) -> Vec<Vec<u8>> {
 
 /// Compares what comes out of an example with the `.expected.json` beside it. With `CUSTODY_UPDATE_EXPECTED=1` in the
 /// environment that file is written instead.
-pub(super) fn check_example(kind: SourceKind, name: &str, key: Option<&str>) {
+pub(crate) fn check_example(kind: SourceKind, name: &str, key: Option<&str>) {
     let messages: Vec<Value> = example(name)
         .iter()
         .zip(7..)
@@ -182,7 +189,7 @@ pub(super) fn check_example(kind: SourceKind, name: &str, key: Option<&str>) {
 }
 
 /// Values that are nearly messages: examples with bytes changed, cut out, doubled or put in.
-pub(super) fn mutated(examples: Vec<Vec<u8>>) -> impl Strategy<Value = Vec<u8>> {
+pub(crate) fn mutated(examples: Vec<Vec<u8>>) -> impl Strategy<Value = Vec<u8>> {
     let edit = (any::<prop::sample::Index>(), 0..4_u8, prop::collection::vec(any::<u8>(), 0..6), 0..40_usize);
     (prop::sample::select(examples), prop::collection::vec(edit, 1..5)).prop_map(|(mut value, edits)| {
         for (at, what, bytes, len) in edits {

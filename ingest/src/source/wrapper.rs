@@ -6,7 +6,7 @@
 //! - one object, also with keys that the shipper added;
 //! - an object that holds the event, or its JSON text, in `message`, `log`, `body`, `event` or `original`;
 //! - a list of events;
-//! - several documents one after the other, on lines or not;
+//! - several documents one after the other, on lines or not, and lines of text where a source reads such;
 //! - gzip of any of these, of one or several members.
 
 use std::io::Read;
@@ -35,6 +35,16 @@ pub(super) trait Unpacked {
 
     /// Takes an object that is an event, or that is no envelope either.
     fn object(&mut self, object: Object<'_>) -> Result<(), DecodeError>;
+
+    /// Whether a line that is not JSON can be an event of the source all the same.
+    fn is_line(&self, _line: &str) -> bool {
+        false
+    }
+
+    /// Takes such a line.
+    fn line(&mut self, _line: &str) -> Result<(), DecodeError> {
+        Ok(())
+    }
 }
 
 /// Hands every object in a message value to the source.
@@ -124,7 +134,7 @@ impl<S: Unpacked> Unpacking<'_, S> {
             if !rest.starts_with(['{', '[']) {
                 // Numbers and strings are documents too, but of nobody's events; log lines begin with them.
                 if !(is_read_again && rest.contains('\n')) {
-                    self.plain.get_or_insert_with(|| DecodeError::new(ErrorKind::InvalidJson, "not JSON"));
+                    self.line(rest);
                     return "";
                 }
                 return rest;
@@ -149,6 +159,25 @@ impl<S: Unpacked> Unpacking<'_, S> {
             self.fail(ErrorKind::TooLarge, format!("more than {EVENTS_PER_MESSAGE_MAX} events in one message"));
         }
         ""
+    }
+
+    fn line(&mut self, line: &str) {
+        if self.source.is_line(line) {
+            let result = self.source.line(line);
+            self.count(result);
+        } else {
+            self.plain.get_or_insert_with(|| DecodeError::new(ErrorKind::InvalidJson, "not JSON"));
+        }
+    }
+
+    fn count(&mut self, result: Result<(), DecodeError>) {
+        self.seen += 1;
+        match result {
+            Ok(()) => self.known += 1,
+            Err(error) => {
+                self.error.get_or_insert(error);
+            }
+        }
     }
 
     fn document<'a>(&mut self, document: Document<'a>, outer: Option<&'a Object<'a>>, envelopes: usize) {
@@ -182,31 +211,27 @@ impl<S: Unpacked> Unpacking<'_, S> {
 
     fn object(&mut self, object: Object<'_>, envelopes: usize) {
         if !self.source.is_event(&object)
-            && let Some(inner) = envelope(&object)
+            && let Some(inner) = envelope(self.source, &object)
         {
             if envelopes == ENVELOPES_MAX {
                 return self.fail(ErrorKind::TooLarge, format!("more than {ENVELOPES_MAX} envelopes in one another"));
             }
             return self.text(&inner, Some(&object), envelopes + 1);
         }
-        self.seen += 1;
-        match self.source.object(object) {
-            Ok(()) => self.known += 1,
-            Err(error) => {
-                self.error.get_or_insert(error);
-            }
-        }
+        let result = self.source.object(object);
+        self.count(result);
     }
 }
 
-/// The JSON inside an envelope.
-fn envelope<'a>(object: &Object<'a>) -> Option<Text<'a>> {
+/// The JSON inside an envelope, or the lines that the source reads without being JSON.
+fn envelope<'a>(source: &impl Unpacked, object: &Object<'a>) -> Option<Text<'a>> {
     ENVELOPES.iter().find_map(|name| {
         let json = object.json(name)?;
         if json.starts_with(['{', '[']) {
             return Some(Text::Borrowed(json));
         }
-        string(json).filter(|text| text.lines().any(|line| line.trim_ascii_start().starts_with(['{', '['])))
+        let is_read = |line: &str| line.starts_with(['{', '[']) || source.is_line(line);
+        string(json).filter(|text| text.lines().map(str::trim_ascii).any(is_read))
     })
 }
 

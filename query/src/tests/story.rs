@@ -133,9 +133,9 @@ async fn a_link_shows_the_reason_and_what_it_rests_on() {
                  WHERE session_id IN ('s1', 's20', 's30', 's31') ORDER BY session_id";
     let expected = [
         "s1 | request id on session.start | [teleport/root/start-s1]",
-        "s20 | decision (allow) for the same actor and target near the start | [opa/one/d20]",
-        "s30 | same actor, and the access of the request covers the start | [teleport/root/review-r2-bob]",
-        "s31 | same actor and ticket INC-78901 | [teleport/root/review-r2-bob]",
+        "s20 | decision (allow) for the same person and target near the start | [opa/one/d20]",
+        "s30 | same person, and the access of the request covers the start | [teleport/root/review-r2-bob]",
+        "s31 | same person and ticket INC-78901 | [teleport/root/review-r2-bob]",
     ];
     assert_eq!(world.ask(asked).await, expected);
 }

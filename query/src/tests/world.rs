@@ -18,6 +18,7 @@ use datafusion::execution::runtime_env::RuntimeEnv;
 
 use crate::engine::{Bounds, Engine, Limits, context};
 use crate::format::lines;
+use crate::functions::{Vocabulary, Words};
 use crate::views;
 
 /// Something that came from Kafka.
@@ -212,6 +213,7 @@ pub(super) fn piece(id: &'static str, seq: i64, code: Code, time: &str, data: &'
         Piece {
             session_id: id.into(),
             cluster: None,
+            channel: None,
             clock: Clock::FirstOutput,
             code,
             seq,
@@ -262,6 +264,12 @@ pub(super) fn batches(facts: &[Fact], from: i64) -> [RecordBatch; 3] {
     [records.finish().unwrap(), events.finish().unwrap(), frames.finish().unwrap()]
 }
 
+/// Alice has another name at Boundary (S21).
+fn vocabulary() -> Vocabulary {
+    let people = [("alice".to_owned(), vec!["u_alice0001".to_owned()])].into();
+    Vocabulary { people, ..Vocabulary::default() }
+}
+
 /// A ledger on disk and an engine on it.
 pub(super) struct World {
     pub(super) engine: Engine,
@@ -279,7 +287,7 @@ impl World {
         let folder = tempfile::tempdir().unwrap();
         let location = Location::parse(folder.path().to_str().unwrap(), HashMap::new()).unwrap();
         let ledger = Ledger::create(location).await.unwrap();
-        let engine = Engine::open(&ledger, limits).await.unwrap();
+        let engine = Engine::open(&ledger, limits, &vocabulary()).await.unwrap();
         Self { engine, ledger, next_offset: None, folder }
     }
 
@@ -326,7 +334,8 @@ impl World {
 /// The same views over tables in memory, in which each part is a batch of its own.
 pub(super) async fn in_memory(parts: &[&[Fact]]) -> SessionContext {
     let limits = Limits { cores: 2, ..Limits::default() };
-    let context = context(RuntimeEnv::default(), &limits);
+    let words = Arc::new(Words::new(&vocabulary()).unwrap());
+    let context = context(RuntimeEnv::default(), &limits, &words).unwrap();
     let mut columns = Table::ALL.map(|_| Vec::new());
     let mut from = 0;
     for part in parts {

@@ -7,21 +7,56 @@ use custody_schemas::frame::{Clock, Code, Frame, FramePiece};
 
 /// Pieces with the same key are ordered by their `seq`. The order of keys decides between streams of equal output.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Key<'a> {
-    /// The source numbers the pieces itself.
+pub(super) struct Key<'a> {
+    pub(super) numbering: Numbering<'a>,
+    /// The channel of the session.
+    pub(super) channel: Option<&'a str>,
+}
+
+/// Whose numbers `seq` are. On each clock but one they are the source's own, so that the same piece has the same number
+/// on whatever way it came.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Numbering<'a> {
+    /// The source's, on the clock of the first output.
     #[default]
     FirstOutput,
     /// The numbers follow from the offsets in this topic and partition.
     AsciicastLine(&'a str, i32),
+    /// The source's, on the clock of the start.
+    SinceStart,
+    /// The source's, on a clock of intervals.
+    Interval,
+    /// The source's, on the wall clock.
+    Wall,
+}
+
+impl<'a> Key<'a> {
+    fn of(frame: &'a Frame) -> Self {
+        let numbering = match frame.clock {
+            Clock::FirstOutput => Numbering::FirstOutput,
+            Clock::AsciicastLine => Numbering::AsciicastLine(&frame.topic, frame.partition),
+            Clock::SinceStart => Numbering::SinceStart,
+            Clock::Interval => Numbering::Interval,
+            Clock::Wall => Numbering::Wall,
+        };
+        Self { numbering, channel: frame.channel.as_deref() }
+    }
 }
 
 impl fmt::Display for Key<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::FirstOutput => f.write_str(Clock::FirstOutput.as_str()),
-            Self::AsciicastLine(topic, partition) => {
-                write!(f, "{} {topic}/{partition}", Clock::AsciicastLine.as_str())
+        match self.numbering {
+            Numbering::FirstOutput => f.write_str(Clock::FirstOutput.as_str())?,
+            Numbering::AsciicastLine(topic, partition) => {
+                write!(f, "{} {topic}/{partition}", Clock::AsciicastLine.as_str())?;
             }
+            Numbering::SinceStart => f.write_str(Clock::SinceStart.as_str())?,
+            Numbering::Interval => f.write_str(Clock::Interval.as_str())?,
+            Numbering::Wall => f.write_str(Clock::Wall.as_str())?,
+        }
+        match self.channel {
+            Some(channel) => write!(f, ", channel {channel}"),
+            None => Ok(()),
         }
     }
 }
@@ -44,7 +79,9 @@ impl Entry<'_> {
     }
 
     fn says_the_same(&self, other: &Self) -> bool {
-        let content = |entry: &Self| (entry.piece.code, entry.piece.time_us);
+        // The wall clock is the time of a piece only where it is what the source wrote.
+        let at = |entry: &Self| entry.piece.at.filter(|_| entry.frame.clock == Clock::Wall);
+        let content = |entry: &Self| (entry.piece.code, entry.piece.time_us, at(entry));
         content(self) == content(other) && self.data == other.data
     }
 }
@@ -89,12 +126,14 @@ impl<'a> Stream<'a> {
 pub(super) fn streams(frames: &[Frame]) -> Vec<Stream<'_>> {
     let mut entries: BTreeMap<Key<'_>, Vec<Entry<'_>>> = BTreeMap::new();
     for frame in frames {
-        let key = match frame.clock {
-            Clock::FirstOutput => Key::FirstOutput,
-            Clock::AsciicastLine => Key::AsciicastLine(&frame.topic, frame.partition),
-        };
         let pieces = frame.iter().enumerate().map(|(index, (piece, data))| Entry { piece, data, frame, index });
-        entries.entry(key).or_default().extend(pieces);
+        entries.entry(Key::of(frame)).or_default().extend(pieces);
     }
     entries.into_iter().map(|(key, entries)| Stream::new(key, entries)).collect()
+}
+
+/// Which of the streams is the recording: the first of those with the most output.
+pub(super) fn best(streams: &[Stream<'_>]) -> Option<usize> {
+    let best = streams.iter().enumerate().max_by_key(|(n, stream)| (stream.output_bytes(), std::cmp::Reverse(*n)));
+    best.map(|(n, _)| n)
 }

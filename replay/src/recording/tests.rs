@@ -176,10 +176,153 @@ fn a_session_without_frames_is_an_empty_recording() {
     assert_eq!(recording.state(), State::Unfinished);
 }
 
+fn timed(clock: Clock, pieces: Vec<(FramePiece, &[u8])>) -> Recording {
+    Recording::from_frames("s", [frame(clock, pieces)])
+}
+
+fn at_us(code: Code, seq: i64, time_us: i64) -> FramePiece {
+    FramePiece { time_us: Some(time_us), ..piece(code, seq, 0) }
+}
+
+#[test]
+fn times_since_the_start_are_as_they_are_told() {
+    let early = FramePiece { at: Some(5_000_100), ..at_us(Code::Output, 2, 100) };
+    let recording = timed(
+        Clock::SinceStart,
+        vec![
+            (at_us(Code::Output, 9, 700), b"c"),
+            (piece(Code::Resize, 1, 0), b"90x20"),
+            (early, b"a"),
+            (piece(Code::Output, 3, 0), b"b"),
+            (at_us(Code::Input, 10, 600), b"d"),
+        ],
+    );
+    assert_eq!(
+        shape(&recording),
+        shown(&[(0, 'r', "90x20"), (100, 'o', "a"), (100, 'o', "b"), (700, 'o', "c"), (700, 'i', "d")])
+    );
+    assert_eq!((recording.size, recording.header.timestamp), (Size { cols: 90, rows: 20 }, Some(5)));
+    assert_eq!(recording.findings, [Finding::Backwards { at_us: 700, pieces: 1, most_us: 100 }]);
+}
+
+#[test]
+fn intervals_are_summed_up_and_nothing_is_made_up_for_missing_ones() {
+    let pieces: Vec<(FramePiece, &[u8])> = vec![
+        (at_us(Code::Output, 1, 50), b"a"),
+        (at_us(Code::Other, 2, 1000), b""),
+        (piece(Code::Output, 3, 0), b"b"),
+        (at_us(Code::Output, 4, 10), b"c"),
+        (at_us(Code::Output, 5, -5), b"d"),
+        (at_us(Code::Exit, 6, 5), b"0"),
+    ];
+    let recording = timed(Clock::Interval, pieces.clone());
+    assert_eq!(
+        shape(&recording),
+        shown(&[(50, 'o', "a"), (1050, 'o', "b"), (1060, 'o', "c"), (1060, 'o', "d"), (1065, 'x', "0")])
+    );
+    assert_eq!(recording.findings, [Finding::Backwards { at_us: 1060, pieces: 1, most_us: 5 }]);
+    assert_eq!((recording.header.timestamp, recording.ended), (None, true));
+
+    let with_gap: Vec<_> = pieces.iter().filter(|(piece, _)| ![2, 3, 5].contains(&piece.seq)).copied().collect();
+    let recording = timed(Clock::Interval, with_gap.clone());
+    assert_eq!(shape(&recording), shown(&[(50, 'o', "a"), (60, 'o', "c"), (65, 'x', "0")]));
+    assert_eq!(recording.findings, [], "numbers need not follow one another");
+    // Where the source counts its output, what is missing is known to be.
+    let counted = with_gap.into_iter().map(|(piece, data)| {
+        let position = (piece.code == Code::Output).then_some(if piece.seq == 1 { 0 } else { 2 });
+        (FramePiece { position, ..piece }, data)
+    });
+    let recording = timed(Clock::Interval, counted.collect());
+    assert_eq!(recording.findings, [Finding::Gap { at_us: 60, missing_bytes: 1 }]);
+}
+
+#[test]
+fn the_wall_clock_counts_from_the_first_piece_that_has_one() {
+    let second = 1_000_000;
+    let recording = timed(
+        Clock::Wall,
+        vec![
+            (piece(Code::Resize, 0, 0), b"80x25"),
+            (at(Code::Output, 1, 50 * second), b"a"),
+            (piece(Code::Output, 2, 0), b"b"),
+            (at(Code::Output, 3, 53 * second), b"c"),
+            (at(Code::Output, 4, 52 * second), b"d"),
+        ],
+    );
+    let seconds = shape(&recording).into_iter().map(|(time_us, _, data)| (time_us / second, data)).collect::<Vec<_>>();
+    let expected = [(0, "80x25"), (0, "a"), (0, "b"), (3, "c"), (3, "d")];
+    assert_eq!(seconds, expected.map(|(s, data)| (s, data.to_owned())));
+    assert_eq!(recording.header.timestamp, Some(50));
+    assert_eq!(recording.findings, [Finding::Backwards { at_us: 3 * second, pieces: 1, most_us: second }]);
+}
+
+#[test]
+fn two_imports_of_one_recording_are_one() {
+    for clock in [Clock::SinceStart, Clock::Interval, Clock::Wall] {
+        let piece = |seq| FramePiece { at: Some(100 + seq), ..at_us(Code::Output, seq, 7) };
+        let once = frame(clock, vec![(piece(1), b"a"), (piece(2), b"b")]);
+        let again = Frame { topic: "elsewhere".to_owned(), partition: 3, ..once.clone() };
+        let recording = Recording::from_frames("s", [again.clone(), once.clone()]);
+        assert_eq!((recording.duplicates, recording.findings.len()), (2, 0), "{clock:?}");
+        assert_eq!(recording.events, Recording::from_frames("s", [once.clone()]).events, "{clock:?}");
+
+        let mut forged = again;
+        forged.data = b"ax".to_vec();
+        let recording = Recording::from_frames("s", [once.clone(), forged]);
+        assert!(matches!(recording.findings.as_slice(), [Finding::Conflict { seq: 2, .. }]), "{clock:?}");
+
+        // The wall clock may be that of the second import, unless it is the source's.
+        let mut later = Frame { topic: "elsewhere".to_owned(), ..once.clone() };
+        later.pieces.iter_mut().for_each(|piece| piece.at = Some(900));
+        let conflicts = if clock == Clock::Wall { 2 } else { 0 };
+        assert_eq!(Recording::from_frames("s", [once, later]).findings.len(), conflicts, "{clock:?}");
+    }
+}
+
+#[test]
+fn each_channel_can_be_played() {
+    let channel = |name: &str, data: &'static [u8], at| Frame {
+        channel: Some(name.to_owned()),
+        ..frame(Clock::SinceStart, vec![(FramePiece { at: Some(at), ..at_us(Code::Output, 1, 0) }, data)])
+    };
+    let frames = [channel("b", b"long", 30), channel("a", b"mid", 20), teleport_frame()];
+    let recording = Recording::from_frames("s", frames.clone());
+    assert_eq!(recording.events[0].data, b"long");
+    let others: Vec<_> = recording.findings.iter().map(ToString::to_string).collect();
+    assert_eq!(
+        others,
+        [
+            "another stream recorded this session too: first_output, 1 pieces, 1 B output",
+            "another stream recorded this session too: since_start, channel a, 1 pieces, 3 B output",
+        ]
+    );
+    for (name, data) in [(Some("a"), &b"mid"[..]), (Some("b"), b"long"), (None, b"x")] {
+        let recording = Recording::from_channel("s", name, frames.clone());
+        assert_eq!((recording.events[0].data.as_slice(), recording.findings.len()), (data, 0), "{name:?}");
+    }
+    assert!(Recording::from_channel("s", Some("c"), frames.clone()).events.is_empty());
+    let of = |name: Option<&str>, output_bytes, start| Channel {
+        name: name.map(str::to_owned),
+        pieces: 1,
+        output_bytes,
+        start: Some(start),
+    };
+    let foreign = Frame { session_id: "other".to_owned(), ..channel("z", b"x", 1) };
+    assert_eq!(
+        channels("s", frames.into_iter().chain([foreign])),
+        [of(None, 1, 1_000_000_000), of(Some("a"), 3, 20), of(Some("b"), 4, 30)]
+    );
+}
+
+fn teleport_frame() -> Frame {
+    frame(Clock::FirstOutput, vec![(output(1, 0, 0), b"x")])
+}
+
 /// A message as it stands in a topic.
 #[derive(Debug, Clone)]
 struct Message {
     topic: u8,
+    channel: Option<u8>,
     clock: Clock,
     piece: FramePiece,
     data: Vec<u8>,
@@ -187,7 +330,14 @@ struct Message {
 
 fn message() -> impl Strategy<Value = Message> {
     let code = prop::sample::select(vec!['h', 'o', 'o', 'o', 'i', 'r', 'm', 'x', 'e', '?']);
-    let clock = prop::sample::select(vec![Clock::FirstOutput, Clock::AsciicastLine]);
+    let clock = prop::sample::select(vec![
+        Clock::FirstOutput,
+        Clock::AsciicastLine,
+        Clock::SinceStart,
+        Clock::Interval,
+        Clock::Wall,
+    ]);
+    let channel = prop::option::of(0..2u8);
     let number = || prop_oneof![4 => -5..100i64, 1 => any::<i64>()];
     let data = prop_oneof![
         Just(V2.to_vec()),
@@ -197,9 +347,10 @@ fn message() -> impl Strategy<Value = Message> {
         prop::collection::vec(any::<u8>(), 0..4),
     ];
     let times = (prop::option::of(number()), prop::option::of(number()), prop::option::of(number()));
-    (0..2u8, clock, code, number(), times, data).prop_map(|(topic, clock, code, seq, (time_us, at, position), data)| {
+    let parts = (0..2u8, channel, clock, code, number(), times, data);
+    parts.prop_map(|(topic, channel, clock, code, seq, (time_us, at, position), data)| {
         let code = Code::from_char(code).unwrap();
-        Message { topic, clock, piece: FramePiece { code, seq, time_us, at, position, len: data.len() }, data }
+        Message { topic, channel, clock, piece: FramePiece { code, seq, time_us, at, position, len: data.len() }, data }
     })
 }
 
@@ -213,10 +364,14 @@ fn pack(messages: &[Message], cuts: &[bool]) -> Vec<Frame> {
             if message.clock == Clock::AsciicastLine {
                 piece.seq = offset;
             }
-            let new = frames.last().is_none_or(|f| *cut || f.clock != message.clock || f.topic != topic.to_string());
+            let channel = message.channel.map(|channel| channel.to_string());
+            let new = frames.last().is_none_or(|f| {
+                *cut || f.clock != message.clock || f.topic != topic.to_string() || f.channel != channel
+            });
             if new {
                 frames.push(Frame {
                     topic: topic.to_string(),
+                    channel,
                     first_offset: offset,
                     ..fixtures::frame(message.clock, vec![])
                 });
@@ -268,6 +423,11 @@ proptest! {
         prop_assert!(end_us <= recording.duration_us && recording.duration_us <= TIME_US_MAX);
         for finding in &recording.findings {
             prop_assert!(!finding.to_string().is_empty());
+        }
+        for channel in channels("s", pack(&messages, &cuts)) {
+            let recording = Recording::from_channel("s", channel.name.as_deref(), pack(&messages, &cuts));
+            let output = recording.events.iter().filter(|event| event.code == Code::Output);
+            prop_assert_eq!(output.map(|event| event.data.len() as u64).sum::<u64>(), channel.output_bytes);
         }
     }
 }

@@ -3,7 +3,7 @@
 use custody_schemas::frame::Code;
 use custody_schemas::time::Micros;
 
-use super::stream::{Entry, Key, Stream};
+use super::stream::{Entry, Numbering, Stream};
 use super::{Finding, Recording, TIME_US_MAX, Timed};
 use crate::header::{self, Header, Version};
 use crate::size::Size;
@@ -11,9 +11,13 @@ use crate::size::Size;
 /// Reads a stream. The session's name is left empty.
 pub(super) fn read(stream: &Stream<'_>) -> Recording {
     let mut timeline = Timeline { conflicts: stream.conflicts.as_slice(), ..Timeline::default() };
-    match stream.key {
-        Key::FirstOutput => timeline.read_since_first_output(&stream.pieces),
-        Key::AsciicastLine(..) => timeline.read_lines(&stream.pieces),
+    let pieces = stream.pieces.as_slice();
+    match stream.key.numbering {
+        Numbering::FirstOutput => timeline.read_since_first_output(pieces),
+        Numbering::AsciicastLine(..) => timeline.read_lines(pieces),
+        Numbering::SinceStart => timeline.read_since_start(pieces),
+        Numbering::Interval => timeline.read_intervals(pieces),
+        Numbering::Wall => timeline.read_wall_clock(pieces),
     }
     timeline.finish(stream.duplicates)
 }
@@ -79,7 +83,7 @@ impl Timeline<'_> {
 
     fn read_since_first_output(&mut self, pieces: &[Entry<'_>]) {
         let zero_at = wall_clock_of_zero(pieces);
-        self.header = zero_at.map(|at| Header { timestamp: Some(at.div_euclid(1_000_000)), ..Header::default() });
+        self.began(zero_at);
 
         // A wall clock that is far off must not push away the pieces after it.
         let mut next_us = TIME_US_MAX;
@@ -104,6 +108,33 @@ impl Timeline<'_> {
                 (None, ..) => self.push(entry, self.last_us),
             }
         }
+    }
+
+    fn read_since_start(&mut self, pieces: &[Entry<'_>]) {
+        self.began(pieces.iter().find_map(|entry| Some(entry.piece.at?.saturating_sub(entry.piece.time_us?))));
+        for entry in pieces {
+            self.push(entry, entry.piece.time_us.unwrap_or(self.last_us));
+        }
+    }
+
+    /// How long a piece that is missing took is not known: what comes after it stands too early by that.
+    fn read_intervals(&mut self, pieces: &[Entry<'_>]) {
+        for entry in pieces {
+            self.push(entry, self.last_us.saturating_add(entry.piece.time_us.unwrap_or(0)));
+        }
+    }
+
+    fn read_wall_clock(&mut self, pieces: &[Entry<'_>]) {
+        let start_at = pieces.iter().find_map(|entry| entry.piece.at);
+        self.began(start_at);
+        for entry in pieces {
+            let since_start_us = entry.piece.at.zip(start_at).map(|(at, start_at)| at.saturating_sub(start_at));
+            self.push(entry, since_start_us.unwrap_or(self.last_us));
+        }
+    }
+
+    fn began(&mut self, at: Option<Micros>) {
+        self.header = at.map(|at| Header { timestamp: Some(at.div_euclid(1_000_000)), ..Header::default() });
     }
 
     /// A piece that is not a header, with the time that it claims.

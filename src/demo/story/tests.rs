@@ -2,9 +2,12 @@ use std::io::Read;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
+use custody_ingest::source::{Sink, Source, SourceKind, decode};
+use custody_schemas::record::{Message, Origin};
 use custody_schemas::time::{Parsed, parse_rfc3339};
 
 use super::super::pty::{Chunk, Shown};
+use super::super::teleport::CAST;
 use super::*;
 
 /// Wednesday, 2026-11-18T12:00:00Z.
@@ -35,7 +38,8 @@ fn told() -> Vec<(String, Value)> {
             Ok(value) => value,
             Err(_) => continue,
         };
-        let inner = value.get("message").and_then(Value::as_str).map(|text| serde_json::from_str(text).unwrap());
+        let inner = ["message", "log"].iter().find_map(|name| value.get(name)).and_then(Value::as_str);
+        let inner = inner.map(|text| serde_json::from_str(text).unwrap());
         match inner.unwrap_or(value) {
             Value::Array(events) => told.extend(events.into_iter().map(|event| (message.topic.clone(), event))),
             event => told.push((message.topic, event)),
@@ -262,6 +266,263 @@ fn s8_to_s10_are_decided_as_told() {
     assert_eq!(s10["input"], next_revision["input"]);
     assert_ne!(s10["bundles"], next_revision["bundles"]);
     assert_eq!((&s10["result"]["allow"], &next_revision["result"]["allow"]), (&json!(true), &json!(false)));
+}
+
+/// What Boundary told of requests with a path like this.
+fn audited(path: &str) -> Vec<Value> {
+    let is_it = |(topic, event): &(String, Value)| {
+        topic == boundary::TOPIC
+            && event["type"] == "audit"
+            && event["data"]["request_info"]["path"].as_str().unwrap().contains(path)
+    };
+    told().into_iter().filter(is_it).map(|(_, event)| event).collect()
+}
+
+fn granted(authorization: &Value) -> &Value {
+    &authorization["data"]["response"]["details"]["item"]
+}
+
+#[test]
+fn s8_and_s10_go_through_boundary_under_the_ids_of_their_decisions() {
+    let decisions: Vec<_> =
+        told().into_iter().filter(|(topic, _)| topic == opa::TOPIC).map(|(_, event)| event).collect();
+    let decision = |id: &Value| {
+        let mut found = decisions.iter().filter(|decision| decision["decision_id"] == *id);
+        let decision = found.next().unwrap();
+        assert!(found.next().is_none(), "one decision, delivered once");
+        decision
+    };
+    let [s8, s10] = audited(":authorize-session").try_into().unwrap();
+    let cases = [
+        (
+            &s8,
+            "u_alice0001",
+            2 * DAY + 2 * HOUR + 10 * MINUTE,
+            json!({"reason_id": "INC-78901", "reason_type": "incident"}),
+            21,
+        ),
+        (&s10, "u_dave000001", 2 * DAY + 17 * HOUR, json!({}), 9),
+    ];
+    for (authorization, user_id, asked, reason, minutes) in cases {
+        let data = &authorization["data"];
+        let decision = decision(&data["correlation_id"]);
+        assert_eq!(data["auth"]["user_info"]["id"], user_id);
+        assert_eq!(decision["input"]["user"]["id"], user_id, "the same person");
+        assert_eq!(decision["input"]["target"]["name"], "prod-web-01-ssh");
+        assert_eq!(decision["input"]["context"]["attributes"], reason);
+        assert_eq!(decision["result"]["allow"], true);
+        // The policy is asked first; to the second both are at the time of the story.
+        assert_eq!(instant(&decision["timestamp"]) - monday(NOW), asked);
+        assert_eq!(instant(&data["timestamp"]) - monday(NOW), asked + 180_000);
+
+        let session_id = granted(authorization)["session_id"].as_str().unwrap();
+        let mut items: Vec<_> = audited(&format!("/v1/sessions/{session_id}")).iter().map(granted).cloned().collect();
+        assert_eq!(items.len(), 2, "somebody asked while it was open, and again when it was over");
+        let [open, over] = [items.remove(0), items.remove(0)];
+        assert_eq!((&open["status"], &over["status"]), (&json!("active"), &json!("terminated")));
+        assert_eq!((&open["termination_reason"], &over["user_id"]), (&Value::Null, &json!(user_id)));
+        let told = told();
+        let worker = told.iter().filter(|(_, event)| event["data"]["data"]["session_id"] == session_id);
+        let worker: Vec<_> =
+            worker.map(|(_, event)| (event["data"]["data"]["msg"].as_str().unwrap(), at(event))).collect();
+        let messages: Vec<_> = worker.iter().map(|(message, _)| *message).collect();
+        let expected = ["session successfully activated", "connection successfully authorized", "connection closed"];
+        assert_eq!(messages, expected);
+        assert_eq!(worker[2].1 - worker[0].1, minutes * MINUTE);
+        let terminated = over["states"][0]["start_time"]["seconds"].as_i64().unwrap();
+        assert_eq!(terminated, (worker[2].1 + SECOND) / SECOND);
+    }
+    assert_eq!(granted(&s8)["session_id"], boundary_session(NOW));
+}
+
+#[test]
+fn boundary_observes_every_request_and_wraps_what_workers_print() {
+    let told = told();
+    let requests = |kind: &str| -> Vec<Value> {
+        let of_it = told.iter().filter(|(topic, event)| topic == boundary::TOPIC && event["type"] == kind);
+        of_it.map(|(_, event)| event["data"]["request_info"].clone()).collect()
+    };
+    assert_eq!(requests("audit"), requests("observation"));
+    assert_eq!(requests("audit").len(), 6);
+    let ids: std::collections::BTreeSet<_> =
+        told.iter().filter(|(topic, _)| topic == boundary::TOPIC).map(|(_, event)| event["id"].to_string()).collect();
+    assert_eq!(ids.len(), 18, "6 requests with two events, 6 lines of workers");
+    let messages = messages(NOW, &recordings());
+    let wrapped =
+        messages.iter().filter(|message| message.topic == boundary::TOPIC && text(message).contains("\"log\":"));
+    assert_eq!(wrapped.count(), 6);
+}
+
+#[test]
+fn the_recordings_of_boundary_are_stored_under_the_announced_names() {
+    let folder = tempfile::tempdir().unwrap();
+    write_recordings(NOW, &recordings(), folder.path()).unwrap();
+    let mut stored: Vec<_> = std::fs::read_dir(folder.path())
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    stored.sort_unstable();
+    let announced: Vec<_> = audited(":authorize-session")
+        .iter()
+        .map(|event| format!("{}.bsr", granted(event)["session_recording_id"].as_str().unwrap()))
+        .collect();
+    assert_eq!(stored, announced);
+}
+
+#[test]
+fn s11_is_reviewed_once_and_its_window_covers_a_second_session() {
+    let polls: Vec<Value> = told()
+        .into_iter()
+        .filter(|(topic, event)| topic == hoop::TOPIC && event.get("id").is_some())
+        .map(|(_, session)| session)
+        .collect();
+    let states: Vec<_> = polls
+        .iter()
+        .map(|session| {
+            let review = session["review"]["status"].as_str().unwrap_or("none").to_owned();
+            (session["status"].as_str().unwrap(), review, session.get("event_stream").is_some())
+        })
+        .collect();
+    let expected = [
+        ("open", "PENDING", false),
+        ("ready", "APPROVED", false),
+        ("done", "APPROVED", true),
+        ("done", "APPROVED", true),
+        ("open", "none", false),
+        ("done", "none", true),
+    ];
+    assert_eq!(states, expected.map(|(status, review, stream)| (status, review.to_owned(), stream)));
+    assert_eq!(polls[2], polls[3], "polled once more, it says the same");
+    let [asked, first, later] = [&polls[0], &polls[3], &polls[5]];
+    assert_eq!((&asked["end_date"], &asked["review"]["revoke_at"]), (&Value::Null, &Value::Null));
+    assert_ne!(first["id"], later["id"]);
+    for session in [first, later] {
+        assert_eq!((&session["user"], &session["connection"]), (&json!(ALICE.user), &json!("billing-db")));
+    }
+    let review = &first["review"];
+    let group = &review["review_groups_data"][0];
+    assert_eq!((&review["type"], &review["access_duration"]), (&json!("jit"), &json!(3_600_000_000_000_i64)));
+    assert_eq!((&group["group"], &group["reviewed_by"]["email"]), (&json!("approvers"), &json!(BOB.user)));
+    let [approved, closes] = [&group["review_date"], &review["revoke_at"]].map(instant);
+    assert_eq!(closes - approved, HOUR);
+    assert!(approved < instant(&later["start_date"]) && instant(&later["end_date"]) < closes);
+    assert!(instant(&first["end_date"]) < closes);
+    assert_eq!((&first["metadata"]["ticket"], &later["metadata"]), (&json!("OPS-1471"), &json!({})));
+
+    let shown = |session: &Value| -> Vec<(f64, String)> {
+        let entries = session["event_stream"].as_array().unwrap().iter();
+        entries
+            .map(|entry| {
+                assert_eq!(entry[1], "o");
+                let bytes = BASE64.decode(entry[2].as_str().unwrap()).unwrap();
+                (entry[0].as_f64().unwrap(), String::from_utf8(bytes).unwrap())
+            })
+            .collect()
+    };
+    let shown = shown(first);
+    assert_eq!(shown.len(), 20, "a change of size is nothing that hoop keeps");
+    // Nothing is shown before the approval; the clock is the session's.
+    let opened = (approved - instant(&first["start_date"])) as f64 / 1e6 + 2.0;
+    assert_eq!(shown[0], (opened, "line 0 é\r\n".to_owned()));
+    assert_eq!(shown[1].0, opened + 10.123_456);
+}
+
+/// Keeps what the decoders make of the story.
+#[derive(Default)]
+struct Decoded {
+    /// Topic, and columns by which the story's sessions are told apart.
+    events: Vec<(String, Value)>,
+    pieces: Vec<(String, Vec<u8>)>,
+    topic: String,
+}
+
+impl Sink for Decoded {
+    fn event(&mut self, event: &custody_schemas::event::Event<'_>) {
+        let columns = json!({
+            "kind": event.kind.as_str(), "session_id": event.session_id, "actor": event.actor,
+            "target": event.target, "correlation_id": event.correlation_id, "recording_id": event.recording_id,
+            "request_ids": event.request_ids, "request_state": event.request_state, "action": event.action,
+            "expires_at": event.expires_at, "reason": event.reason, "ticket": event.ticket,
+            "integrity": event.integrity.map(|integrity| integrity.as_str()),
+        });
+        self.events.push((self.topic.clone(), columns));
+    }
+
+    fn piece(&mut self, piece: &custody_schemas::frame::Piece<'_>) {
+        self.pieces.push((piece.session_id.to_string(), piece.data.to_vec()));
+    }
+}
+
+impl Decoded {
+    fn of(&self, topic: &str, kind: &str) -> Vec<&Value> {
+        let is_it = |(of, event): &&(String, Value)| of == topic && event["kind"] == kind;
+        self.events.iter().filter(is_it).map(|(_, event)| event).collect()
+    }
+}
+
+#[test]
+fn the_decoders_read_everything_but_the_dead_letters() {
+    let mut decoded = Decoded::default();
+    let mut dead = std::collections::BTreeMap::new();
+    for message in messages(NOW, &recordings()) {
+        let kind = message.topic.split('.').next().and_then(SourceKind::from_name).unwrap();
+        decoded.topic.clone_from(&message.topic);
+        let record = Message {
+            origin: Origin { topic: &message.topic, partition: 0, offset: 0 },
+            broker_at: None,
+            key: message.key.as_deref(),
+            headers: &[],
+            value: message.value.as_deref(),
+        };
+        if decode(&Source::new(kind), &record, &mut decoded).is_err() {
+            *dead.entry(message.topic.clone()).or_insert(0) += 1;
+        }
+    }
+    let expected = [(AUDIT_TOPIC, 3), (SESSIONS_TOPIC, 2), (opa::TOPIC, 2), (boundary::TOPIC, 1), (hoop::TOPIC, 1)];
+    assert_eq!(dead, expected.map(|(topic, count)| (topic.to_owned(), count)).into());
+    assert_eq!(dead.values().sum::<usize>(), DEAD_LETTERS);
+
+    let starts = decoded.of(boundary::TOPIC, "session.start");
+    let ends = decoded.of(boundary::TOPIC, "session.end");
+    assert_eq!((starts.len(), ends.len()), (2, 2));
+    for (start, user_id) in starts.iter().zip(["u_alice0001", "u_dave000001"]) {
+        let key = start["session_id"].as_str().unwrap().strip_prefix("s_").unwrap();
+        assert_eq!(start["recording_id"], format!("sr_{key}"));
+        assert_eq!((&start["actor"], &start["target"]), (&json!(user_id), &json!(boundary::TARGET)));
+        assert_eq!(start["integrity"], "checksums", "the copy in it is its own; the key is nobody's");
+        assert!(ends.iter().any(|end| end["session_id"] == start["session_id"] && end["actor"] == user_id));
+    }
+
+    let starts = decoded.of(hoop::TOPIC, "session.start");
+    let creations = decoded.of(hoop::TOPIC, "request.create");
+    let votes = decoded.of(hoop::TOPIC, "request.review");
+    // The first session is told by two polls after it began, its request by all four.
+    assert_eq!((starts.len(), creations.len(), votes.len()), (4, 4, 3));
+    let review = &creations[0]["request_ids"];
+    assert!(votes.iter().all(|vote| vote["request_ids"] == *review && vote["request_state"] == "APPROVED"));
+    assert_eq!((&creations[0]["action"], &creations[0]["ticket"]), (&json!("jit"), &json!("OPS-1471")));
+    assert!(starts[..2].iter().all(|start| start["request_ids"] == *review));
+    assert!(
+        starts[2..]
+            .iter()
+            .all(|start| start["request_ids"] == json!([]) && start["session_id"] != starts[0]["session_id"])
+    );
+    for session in [starts[0], starts[2]] {
+        let shown = decoded.pieces.iter().filter(|(id, _)| session["session_id"] == *id);
+        assert!(shown.into_iter().any(|(_, data)| data == "line 19 é\r\n".as_bytes()));
+    }
+}
+
+#[test]
+fn s21_every_user_of_boundary_is_in_the_cast() {
+    let ids: Vec<_> = CAST.iter().filter_map(|person| person.boundary_id).collect();
+    let people = super::super::identities();
+    assert_eq!(people[ALICE.user], ["u_alice0001"]);
+    assert_eq!(people.values().flatten().count(), ids.len());
+    for authorization in audited(":authorize-session") {
+        let user_id = authorization["data"]["auth"]["user_info"]["id"].as_str().unwrap();
+        assert!(ids.contains(&user_id), "{user_id}");
+    }
 }
 
 #[test]

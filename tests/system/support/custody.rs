@@ -100,6 +100,20 @@ impl Custody {
         self
     }
 
+    /// The same ledger; from now on a topic is another source's.
+    pub(crate) fn mapped_to(mut self, topic: &Topic, source: &str) -> Self {
+        let line = |source: &str| format!("name = {:?}\nsource = {source:?}", topic.name);
+        assert!(self.config.contains(&line(topic.source)), "the topic is not configured");
+        self.config = self.config.replace(&line(topic.source), &line(source));
+        self
+    }
+
+    /// A further section of the configuration.
+    pub(crate) fn section(mut self, section: &str) -> Self {
+        write!(self.config, "\n{section}").expect("text");
+        self
+    }
+
     /// Where the ledger is.
     pub(crate) fn data(&self) -> &Path {
         &self.data
@@ -216,7 +230,8 @@ impl Custody {
         (process, Client::new(address))
     }
 
-    fn start(&self, member: Option<&str>, arguments: &[&str]) -> Process {
+    /// A command that runs on.
+    pub(crate) fn start(&self, member: Option<&str>, arguments: &[&str]) -> Process {
         let name = arguments.first().copied().unwrap_or_default();
         let log = self.folder.path().join(format!("{}.log", unique(name)));
         let mut command = binary();
@@ -323,6 +338,17 @@ impl Process {
         self.signal("TERM");
         let status = self.wait();
         assert!(status.success(), "custody ended with {status}:\n{}", self.log());
+    }
+
+    /// Kills it, unless it has ended; then that was well.
+    pub(crate) fn wait_or_kill(&mut self) {
+        match self.child.try_wait().expect("a child") {
+            Some(status) => assert!(status.success(), "custody ended with {status}:\n{}", self.log()),
+            None => {
+                self.child.kill().expect("a process");
+                self.child.wait().expect("a child");
+            }
+        }
     }
 
     /// How it ends.
@@ -479,5 +505,15 @@ pub(crate) fn fixture(test: &str, path: &str) -> Option<PathBuf> {
         return Some(file);
     }
     say(&format!("\nSKIPPED: {test}: {} is not there\n", file.display()));
+    None
+}
+
+/// The same of a folder.
+pub(crate) fn fixture_folder(test: &str, path: &str) -> Option<PathBuf> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/fixtures").join(path);
+    if folder.is_dir() {
+        return Some(folder);
+    }
+    say(&format!("\nSKIPPED: {test}: {} is not there\n", folder.display()));
     None
 }

@@ -1,0 +1,387 @@
+//! Imports objects at rest into the ledger: once each, whatever stops it and however often it is tried.
+//!
+//! An object is what its bytes are: its SHA-256 names a stream of its own in the ledger (`import/<sha256>`), whose cursor
+//! says how many of its units are in. An import that was interrupted goes on there, and one of an object that is in adds
+//! nothing. The last record of the stream tells of the import itself ([`source::custody`](crate::source)).
+
+use std::collections::{BTreeMap, VecDeque};
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use aws_lc_rs::digest::{Context, SHA256};
+use custody_ledger::{Ledger, LedgerError, Stream};
+use custody_schemas::record::{Message, Origin};
+use custody_schemas::time::to_rfc3339;
+use tokio::sync::mpsc;
+
+use crate::config::Flush;
+use crate::consumer::now;
+use crate::direct::{Direct, DirectError};
+use crate::import::{Found, Keys, Reader, Summary, Unit};
+use crate::source::custody::{FindingRecord, IMPORT, ImportRecord, MemberRecord};
+use crate::source::{Settings, Source, SourceKind};
+
+/// Name of the place where the cursors of imported objects are, beside the Kafka clusters.
+const CLUSTER: &str = "import";
+
+/// Units are handed over in runs of about this many bytes.
+const RUN_BYTES: usize = 512 * 1024;
+
+/// How often objects are tried again when another process imports the same ones.
+const ATTEMPTS: usize = 5;
+
+/// Why an import stopped.
+#[derive(Debug, thiserror::Error)]
+pub enum ImportError {
+    /// The ledger failed. What was imported up to here is in; importing again goes on.
+    #[error(transparent)]
+    Ledger(#[from] DirectError),
+}
+
+impl From<LedgerError> for ImportError {
+    fn from(error: LedgerError) -> Self {
+        Self::Ledger(error.into())
+    }
+}
+
+/// What came of one object.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Report {
+    /// The object.
+    pub found: Found,
+    /// SHA-256 of its bytes, in hexadecimal; of a directory, of the list of its members.
+    pub sha256: String,
+    /// Bytes of all its files.
+    pub size_bytes: u64,
+    /// Records that this import added; 0 when the object was in already.
+    pub records: u64,
+    /// Events that it added.
+    pub events: u64,
+    /// Pieces of recordings that it added.
+    pub pieces: u64,
+    /// Records that could not be decoded, wholly or in part, by reason.
+    pub errors: BTreeMap<&'static str, u64>,
+    /// What is known of the object.
+    pub summary: Summary,
+    /// Why it could not be read, if it could not.
+    pub failed: Option<String>,
+}
+
+/// One file of an object.
+struct Member {
+    /// Path in the directory, with slashes; otherwise its name.
+    file: String,
+    size_bytes: u64,
+    sha256: String,
+}
+
+/// What the thread that reads an object hands over.
+enum Reading {
+    Identity { sha256: String, members: Vec<Member> },
+    Units(Vec<Unit>),
+    Done(Summary),
+    Failed(io::Error),
+}
+
+/// Imports objects.
+#[derive(Debug)]
+pub struct Importer {
+    direct: Direct,
+    settings: Arc<Settings>,
+    keys: Arc<Keys>,
+    flush: Flush,
+    /// Who imports, as the system names them.
+    by: Option<String>,
+}
+
+impl Importer {
+    /// Opens the ledger's tables for appending.
+    ///
+    /// # Errors
+    ///
+    /// [`LedgerError`] when they cannot be opened.
+    pub async fn open(
+        ledger: &Ledger,
+        settings: Arc<Settings>,
+        keys: Arc<Keys>,
+        flush: Flush,
+    ) -> Result<Self, LedgerError> {
+        let by = ["USER", "LOGNAME"].iter().find_map(|name| std::env::var(name).ok()).filter(|name| !name.is_empty());
+        Ok(Self { direct: Direct::open(ledger).await?, settings, keys, flush, by })
+    }
+
+    /// Imports objects in their order. `progress` is called with the number of bytes read, twice an object's size in
+    /// all: once for its hash and once for its units.
+    ///
+    /// # Errors
+    ///
+    /// [`ImportError`] when the ledger fails. What cannot be read of an object is told by its report.
+    pub async fn import(
+        &mut self,
+        objects: Vec<Found>,
+        mut progress: impl FnMut(&Found, u64),
+    ) -> Result<Vec<Report>, ImportError> {
+        let mut queue: VecDeque<Found> = objects.into();
+        let mut reports = Vec::new();
+        // Read, and not committed yet.
+        let mut pending: Vec<Report> = Vec::new();
+        let mut attempts = 0;
+        while let Some(found) = queue.pop_front() {
+            let result = match self.read(&found, &mut pending, &mut reports, &mut progress).await {
+                Ok(report) => {
+                    pending.push(report);
+                    match queue.is_empty() {
+                        true => self.direct.settle().await,
+                        false if self.direct.is_full(&self.flush) => self.direct.commit().await,
+                        false => continue,
+                    }
+                }
+                Err(error) => {
+                    queue.push_front(found);
+                    Err(error)
+                }
+            };
+            match result {
+                Ok(()) => self.committed(&mut pending, &mut reports),
+                // Another process was faster with one of them: what it has done is not done again.
+                Err(error) if error.is_fenced() && attempts < ATTEMPTS => {
+                    attempts += 1;
+                    for report in pending.drain(..).rev() {
+                        queue.push_front(report.found);
+                    }
+                    self.direct.reset().await?;
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(reports)
+    }
+
+    fn committed(&mut self, pending: &mut Vec<Report>, reports: &mut Vec<Report>) {
+        for report in pending.drain(..) {
+            self.direct.end(&stream(&report.sha256));
+            reports.push(report);
+        }
+    }
+
+    async fn read(
+        &mut self,
+        found: &Found,
+        pending: &mut Vec<Report>,
+        reports: &mut Vec<Report>,
+        progress: &mut impl FnMut(&Found, u64),
+    ) -> Result<Report, DirectError> {
+        let mut report = Report {
+            found: found.clone(),
+            sha256: String::new(),
+            size_bytes: 0,
+            records: 0,
+            events: 0,
+            pieces: 0,
+            errors: BTreeMap::new(),
+            summary: Summary::default(),
+            failed: None,
+        };
+        let (hand_over, mut handed) = mpsc::channel(2);
+        let (reading, keys) = (found.clone(), self.keys.clone());
+        let reader = tokio::task::spawn_blocking(move || read_object(&reading, &keys, &hand_over));
+        let mut members = Vec::new();
+        let mut offset = 0;
+        let mut stream = stream("");
+        while let Some(read) = handed.recv().await {
+            match read {
+                Reading::Identity { sha256, members: all } => {
+                    report.size_bytes = all.iter().map(|member| member.size_bytes).sum();
+                    progress(found, report.size_bytes);
+                    (report.sha256, members) = (sha256, all);
+                    stream = self::stream(&report.sha256);
+                    // The same bytes under two names are one object.
+                    if pending.iter().any(|other| other.sha256 == report.sha256) {
+                        self.direct.commit().await?;
+                        self.committed(pending, reports);
+                    }
+                    self.direct.begin(&stream).await?;
+                }
+                Reading::Units(units) => {
+                    progress(found, units.iter().map(|unit| unit.value.len() as u64).sum());
+                    for unit in units {
+                        self.take(&stream, &unit, &mut offset, &mut report);
+                        if self.direct.is_full(&self.flush) {
+                            self.direct.commit().await?;
+                            self.committed(pending, reports);
+                        }
+                    }
+                }
+                Reading::Done(summary) => {
+                    report.summary = summary;
+                    let told = tell(found, &report, &members, offset, self.by.as_deref());
+                    let key = report.summary.session_id.clone();
+                    let unit = Unit { source: SourceKind::Custody, key, headers: Vec::new(), value: told };
+                    self.take(&stream, &unit, &mut offset, &mut report);
+                }
+                Reading::Failed(error) => report.failed = Some(error.to_string()),
+            }
+        }
+        // A reader that panicked is a defect: it is told as one instead of going on as if the object had ended.
+        reader.await.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()));
+        Ok(report)
+    }
+
+    /// Makes a unit a record at the next offset of its object.
+    fn take(&mut self, stream: &Stream, unit: &Unit, offset: &mut i64, report: &mut Report) {
+        let source = Source { settings: self.settings.clone(), ..Source::new(unit.source) };
+        let headers: Vec<_> = unit.headers.iter().map(|(name, value)| (*name, Some(value.as_bytes()))).collect();
+        let message = Message {
+            origin: Origin { topic: &stream.topic, partition: stream.partition, offset: *offset },
+            broker_at: None,
+            key: unit.key.as_deref().map(str::as_bytes),
+            headers: &headers,
+            value: Some(&unit.value),
+        };
+        *offset += 1;
+        if let Some(taken) = self.direct.push(stream, &source, &message, now()) {
+            report.records += 1;
+            report.events += u64::from(taken.events);
+            report.pieces += u64::from(taken.pieces);
+            if let Some(error) = taken.error {
+                *report.errors.entry(error.as_str()).or_default() += 1;
+            }
+        }
+    }
+}
+
+/// The stream of an object.
+fn stream(sha256: &str) -> Stream {
+    Stream { cluster: CLUSTER.to_owned(), topic: format!("import/{sha256}"), partition: 0 }
+}
+
+/// The record of the import itself.
+fn tell(found: &Found, report: &Report, members: &[Member], records: i64, by: Option<&str>) -> Vec<u8> {
+    let record = ImportRecord {
+        custody: IMPORT,
+        object: &found.name,
+        format: found.format.name(),
+        size_bytes: report.size_bytes,
+        sha256: &report.sha256,
+        members: match members.len() > 1 || found.path.is_dir() {
+            true => members
+                .iter()
+                .map(|member| MemberRecord {
+                    file: &member.file,
+                    size_bytes: member.size_bytes,
+                    sha256: &member.sha256,
+                })
+                .collect(),
+            false => Vec::new(),
+        },
+        imported_at: to_rfc3339(now()),
+        imported_by: by,
+        records,
+        session_id: report.summary.session_id.as_deref(),
+        recording_id: report.summary.recording_id.as_deref(),
+        public_key_sha256: report.summary.public_key_sha256.as_deref(),
+        integrity: report.summary.integrity.map(|integrity| integrity.as_str()),
+        findings: report
+            .summary
+            .findings
+            .iter()
+            .map(|finding| FindingRecord { kind: finding.kind, file: finding.file.as_deref(), detail: &finding.detail })
+            .collect(),
+    };
+    // A struct of texts and numbers is always JSON.
+    serde_json::to_vec(&record).unwrap_or_default()
+}
+
+/// Reads an object on a thread that may block: first all of its bytes for its name, then its units.
+fn read_object(found: &Found, keys: &Keys, hand_over: &mpsc::Sender<Reading>) {
+    let result = identify(found).and_then(|(sha256, members)| {
+        let mut reader = found.open(keys, &sha256)?;
+        // Whoever receives may have stopped; then nobody needs the rest.
+        let _ = hand_over.blocking_send(Reading::Identity { sha256, members });
+        hand_over_units(reader.as_mut(), hand_over)?;
+        Ok(reader.summary())
+    });
+    let _ = hand_over.blocking_send(match result {
+        Ok(summary) => Reading::Done(summary),
+        Err(error) => Reading::Failed(error),
+    });
+}
+
+fn hand_over_units(reader: &mut dyn Reader, hand_over: &mpsc::Sender<Reading>) -> io::Result<()> {
+    let (mut run, mut bytes) = (Vec::new(), 0);
+    while let Some(unit) = reader.next()? {
+        bytes += unit.value.len();
+        run.push(unit);
+        if bytes >= RUN_BYTES || run.len() >= 1024 {
+            bytes = 0;
+            if hand_over.blocking_send(Reading::Units(std::mem::take(&mut run))).is_err() {
+                return Ok(());
+            }
+        }
+    }
+    let _ = hand_over.blocking_send(Reading::Units(run));
+    Ok(())
+}
+
+/// The hash by which an object is known, and its files.
+fn identify(found: &Found) -> io::Result<(String, Vec<Member>)> {
+    let file_name = |path: &PathBuf| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let mut files: Vec<(String, PathBuf)> = found.files.iter().map(|path| (file_name(path), path.clone())).collect();
+    match found.path.is_dir() {
+        true => list(&found.path, &found.path, &mut files)?,
+        false if files.is_empty() => files.push((file_name(&found.path), found.path.clone())),
+        false => {}
+    }
+    files.sort();
+    let mut members = Vec::with_capacity(files.len());
+    for (file, path) in files {
+        let (sha256, size_bytes) = hash(&path)?;
+        members.push(Member { file, size_bytes, sha256 });
+    }
+    if let [only] = members.as_slice()
+        && !found.path.is_dir()
+    {
+        return Ok((only.sha256.clone(), members));
+    }
+    let mut context = Context::new(&SHA256);
+    for member in &members {
+        context.update(format!("{}  {}\n", member.sha256, member.file).as_bytes());
+    }
+    Ok((hex(context.finish().as_ref()), members))
+}
+
+/// The files in a directory and below; links are no files of it.
+fn list(root: &Path, folder: &Path, files: &mut Vec<(String, PathBuf)>) -> io::Result<()> {
+    for entry in std::fs::read_dir(folder)? {
+        let entry = entry?;
+        let (kind, path) = (entry.file_type()?, entry.path());
+        if kind.is_dir() {
+            list(root, &path, files)?;
+        } else if kind.is_file() {
+            let name = path.strip_prefix(root).unwrap_or(&path).to_string_lossy().replace('\\', "/");
+            files.push((name, path));
+        }
+    }
+    Ok(())
+}
+
+fn hash(path: &Path) -> io::Result<(String, u64)> {
+    let mut file = File::open(path)?;
+    let mut context = Context::new(&SHA256);
+    let mut buffer = vec![0; 256 * 1024];
+    let mut size_bytes = 0;
+    loop {
+        let read = file.read(&mut buffer)?;
+        if read == 0 {
+            return Ok((hex(context.finish().as_ref()), size_bytes));
+        }
+        context.update(buffer.get(..read).unwrap_or_default());
+        size_bytes += read as u64;
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}

@@ -1,0 +1,115 @@
+-- One row is one session: whether its recording is here, whole, and how far it can be trusted.
+--
+-- source, cluster, session_id, person, target, started_at, ended_at
+--                     the session, see `sessions`
+-- recording_state     recorded: its output is here, and nothing is known to be wrong with it
+--                     incomplete: its output is here, and parts are missing
+--                     unverifiable: its output is here, and a check of it failed
+--                     missing: the gateway says that it is recorded, the session is over, and no output is here
+--                     running: the same, and the session is not over
+--                     not_required: the gateway says that it is not recorded
+--                     unknown: no output is here, and nobody says whether it was recorded
+-- why                 what the state rests on, in words
+-- integrity           how far an imported recording could be verified; null for one that was only streamed
+-- output_bytes        bytes that the terminal showed; pieces that were delivered twice count twice
+-- missing_bytes       bytes of output in holes between the pieces that are here, by the source's own count; null where
+--                     the source does not count
+-- missing_events      positions in the session's stream between the first and the last that is here at which nothing is;
+--                     null where the source does not number them
+-- first_frame_at, last_frame_at
+--                     wall clock of the recording
+-- unrecorded_tail_ms  from the last piece to the session's end: with nothing on the screen, or with a recorder that was
+--                     cut off
+WITH pieces AS (
+  SELECT
+    source, session_id,
+    missing(positions, CASE WHEN clock = 'first_output' THEN lens END) AS missing_bytes,
+    CAST(NULL AS VARCHAR) AS integrity,
+    CAST(NULL AS VARCHAR) AS findings
+  FROM frames
+  GROUP BY source, session_id
+),
+-- A session's stream has its events and its pieces, numbered together. What has a number beyond is none of it.
+numbered AS (
+  SELECT source, session_id, missing(seq, 1) AS missing_events
+  FROM (
+    SELECT source, session_id, unnest(seqs) AS seq FROM frames WHERE clock = 'first_output'
+    UNION ALL
+    SELECT source, session_id, json_get_int(detail, 'ei') AS seq
+    FROM events
+    WHERE session_id IS NOT NULL AND source = 'teleport'
+      AND kind IN ('session.start', 'session.end', 'session.join', 'session.leave', 'session.activity', 'other')
+  )
+  WHERE seq BETWEEN 0 AND 2147483645
+  GROUP BY source, session_id
+),
+imported AS (
+  SELECT
+    session_id,
+    -- Of several imports the most trusted says how far the recording can be: it is there.
+    max(CASE integrity
+      WHEN 'failed' THEN 1 WHEN 'incomplete' THEN 2 WHEN 'complete' THEN 3 WHEN 'checksums' THEN 4
+      WHEN 'self_signed' THEN 5 WHEN 'authentic' THEN 6
+    END) AS level,
+    min(json_get_str(detail, 'findings', 0, 'kind')) AS finding
+  FROM events
+  WHERE kind = 'import' AND session_id IS NOT NULL AND integrity IS NOT NULL
+  GROUP BY session_id
+),
+known AS (
+  SELECT
+    s.source, s.cluster, s.session_id, s.person, s.target, s.started_at, s.ended_at, s.state, s.recorded, s.uploaded,
+    s.recording_ids, s.output_bytes, s.first_frame_at, s.last_frame_at,
+    CASE i.level
+      WHEN 1 THEN 'failed' WHEN 2 THEN 'incomplete' WHEN 3 THEN 'complete' WHEN 4 THEN 'checksums'
+      WHEN 5 THEN 'self_signed' WHEN 6 THEN 'authentic'
+    END AS integrity,
+    i.finding,
+    p.missing_bytes,
+    CASE WHEN s.output_bytes > 0 THEN n.missing_events END AS missing_events,
+    s.uploaded OR coalesce(s.recorded, false) OR s.recording_ids IS NOT NULL AS announced
+  FROM sessions s
+  LEFT JOIN pieces p ON p.source = s.source AND p.session_id = s.session_id
+  LEFT JOIN numbered n ON n.source = s.source AND n.session_id = s.session_id
+  LEFT JOIN imported i ON i.session_id = s.session_id
+)
+SELECT
+  source,
+  cluster,
+  session_id,
+  person,
+  target,
+  started_at,
+  ended_at,
+  CASE
+    WHEN output_bytes > 0 AND integrity = 'failed' THEN 'unverifiable'
+    WHEN output_bytes > 0 AND (missing_bytes > 0 OR missing_events > 0 OR integrity = 'incomplete') THEN 'incomplete'
+    WHEN output_bytes > 0 THEN 'recorded'
+    WHEN recorded = false AND NOT uploaded THEN 'not_required'
+    WHEN announced AND state = 'running' THEN 'running'
+    WHEN announced THEN 'missing'
+    ELSE 'unknown'
+  END AS recording_state,
+  CASE
+    WHEN output_bytes > 0 AND integrity = 'failed' THEN concat('a check of the imported recording failed: ', finding)
+    WHEN output_bytes > 0 AND missing_bytes > 0
+      THEN concat(missing_bytes, ' bytes of output are missing between pieces that are here')
+    WHEN output_bytes > 0 AND missing_events > 0
+      THEN concat(missing_events, ' events of the session''s stream are missing between those that are here')
+    WHEN output_bytes > 0 AND integrity = 'incomplete' THEN concat('the imported recording is incomplete: ', finding)
+    WHEN output_bytes > 0 THEN 'its output is here'
+    WHEN recorded = false AND NOT uploaded THEN 'the gateway says that the session is not recorded'
+    WHEN uploaded THEN 'the gateway says that the recording is stored; its output is not here'
+    WHEN announced THEN 'the gateway says that the session is recorded; its output is not here'
+    ELSE 'nothing says whether the session was recorded'
+  END AS why,
+  integrity,
+  output_bytes,
+  missing_bytes,
+  missing_events,
+  first_frame_at,
+  last_frame_at,
+  CASE WHEN output_bytes > 0 AND ended_at > last_frame_at
+    THEN (CAST(ended_at AS BIGINT) - CAST(last_frame_at AS BIGINT)) / 1000
+  END AS unrecorded_tail_ms
+FROM known

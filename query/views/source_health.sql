@@ -1,0 +1,69 @@
+-- One row is one source system's instance: whether it still sends, and whether what it sends can be the whole.
+--
+-- source, cluster       the instance; null for records that name none
+-- events                number of events, each delivery counted
+-- last_ingested_at      when the newest of them was taken in
+-- last_event_at         the latest time that the source itself gave
+-- silent_s              seconds since the newest was taken in
+-- duplicates            deliveries of facts that were there already
+-- conflicting_ids       event ids under which the source told different things
+-- audit_events          events that are audit events where a source sends others too (Boundary); else all of them
+-- audit_off             the source sends other events and never an audit event: its audit is switched off, or not sent
+-- errors                records of the source that could not be decoded, of all its instances
+-- missing_bytes, missing_events
+--                       of all its recordings that are here, see `recording_state`
+-- recordings_missing    sessions whose recording was announced and is not here
+WITH told AS (
+  SELECT
+    source,
+    cluster,
+    count(*) AS events,
+    max(ingested_at) AS last_ingested_at,
+    max(occurred_at) AS last_event_at,
+    count(*) FILTER (WHERE source <> 'boundary' OR correlation_id IS NOT NULL OR json_get_str(detail, 'data', 'type') = 'APIRequest'
+      OR json_get_str(detail, 'type') = 'APIRequest') AS audit_events
+  FROM events
+  WHERE source <> 'custody'
+  GROUP BY source, cluster
+),
+repeated AS (
+  SELECT
+    source,
+    cluster,
+    sum(deliveries - 1) AS duplicates,
+    count(DISTINCT CASE WHEN conflicting_id THEN event_id END) AS conflicting_ids
+  FROM unique_events
+  GROUP BY source, cluster
+),
+failed AS (
+  SELECT source, count(*) AS errors FROM dead_letters GROUP BY source
+),
+recorded AS (
+  SELECT
+    source,
+    cluster,
+    sum(missing_bytes) AS missing_bytes,
+    sum(missing_events) AS missing_events,
+    count(*) FILTER (WHERE recording_state = 'missing') AS recordings_missing
+  FROM recording_state
+  GROUP BY source, cluster
+)
+SELECT
+  t.source,
+  t.cluster,
+  t.events,
+  t.last_ingested_at,
+  t.last_event_at,
+  CAST(date_part('epoch', now() - t.last_ingested_at) AS BIGINT) AS silent_s,
+  coalesce(r.duplicates, 0) AS duplicates,
+  coalesce(r.conflicting_ids, 0) AS conflicting_ids,
+  t.audit_events,
+  t.audit_events = 0 AS audit_off,
+  coalesce(f.errors, 0) AS errors,
+  coalesce(m.missing_bytes, 0) AS missing_bytes,
+  coalesce(m.missing_events, 0) AS missing_events,
+  coalesce(m.recordings_missing, 0) AS recordings_missing
+FROM told t
+LEFT JOIN repeated r ON r.source = t.source AND r.cluster IS NOT DISTINCT FROM t.cluster
+LEFT JOIN failed f ON f.source = t.source
+LEFT JOIN recorded m ON m.source = t.source AND m.cluster IS NOT DISTINCT FROM t.cluster
