@@ -12,6 +12,7 @@ use std::sync::Arc;
 
 use aws_lc_rs::digest::{Context, SHA256};
 use custody_ledger::{Ledger, LedgerError, Stream};
+use custody_schemas::event::Integrity;
 use custody_schemas::record::{Message, Origin};
 use custody_schemas::time::to_rfc3339;
 use tokio::sync::mpsc;
@@ -216,6 +217,10 @@ impl Importer {
                 }
                 Reading::Done(summary) => {
                     report.summary = summary;
+                    // Complete means that nothing is known to be wrong; higher levels speak of the bytes alone.
+                    if report.summary.integrity == Some(Integrity::Complete) && !report.errors.is_empty() {
+                        report.summary.integrity = Some(Integrity::Incomplete);
+                    }
                     let told = tell(found, &report, &members, offset, self.by.as_deref());
                     let key = report.summary.session_id.clone();
                     let unit = Unit { source: SourceKind::Custody, key, headers: Vec::new(), value: told };

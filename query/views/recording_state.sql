@@ -2,13 +2,13 @@
 --
 -- source, cluster, session_id, person, target, started_at, ended_at
 --                     the session, see `sessions`
--- recording_state     recorded: its output is here, and nothing is known to be wrong with it
---                     incomplete: its output is here, and parts are missing
---                     unverifiable: its output is here, and a check of it failed
---                     missing: the gateway says that it is recorded, the session is over, and no output is here
+-- recording_state     recorded: it is here, and nothing is known to be wrong with it
+--                     incomplete: it is here, and parts are missing
+--                     unverifiable: it is here, and a check of it failed
+--                     missing: the gateway says that it is recorded, the session is over, and it is not here
 --                     running: the same, and the session is not over
 --                     not_required: the gateway says that it is not recorded
---                     unknown: no output is here, and nobody says whether it was recorded
+--                     unknown: it is not here, and nobody says whether it was recorded
 -- why                 what the state rests on, in words
 -- integrity           how far an imported recording could be verified; null for one that was only streamed
 -- output_bytes        bytes that the terminal showed; pieces that were delivered twice count twice
@@ -59,7 +59,7 @@ imported AS (
 known AS (
   SELECT
     s.source, s.cluster, s.session_id, s.person, s.target, s.started_at, s.ended_at, s.state, s.recorded, s.uploaded,
-    s.recording_ids, s.output_bytes, s.first_frame_at, s.last_frame_at,
+    s.recording_ids, s.recording, s.output_bytes, s.first_frame_at, s.last_frame_at,
     CASE i.level
       WHEN 1 THEN 'failed' WHEN 2 THEN 'incomplete' WHEN 3 THEN 'complete' WHEN 4 THEN 'checksums'
       WHEN 5 THEN 'self_signed' WHEN 6 THEN 'authentic'
@@ -82,25 +82,25 @@ SELECT
   started_at,
   ended_at,
   CASE
-    WHEN output_bytes > 0 AND integrity = 'failed' THEN 'unverifiable'
-    WHEN output_bytes > 0 AND (missing_bytes > 0 OR missing_events > 0 OR integrity = 'incomplete') THEN 'incomplete'
-    WHEN output_bytes > 0 THEN 'recorded'
+    WHEN recording = 'recorded' AND integrity = 'failed' THEN 'unverifiable'
+    WHEN recording = 'recorded' AND (missing_bytes > 0 OR missing_events > 0 OR integrity = 'incomplete') THEN 'incomplete'
+    WHEN recording = 'recorded' THEN 'recorded'
     WHEN recorded = false AND NOT uploaded THEN 'not_required'
     WHEN announced AND state = 'running' THEN 'running'
     WHEN announced THEN 'missing'
     ELSE 'unknown'
   END AS recording_state,
   CASE
-    WHEN output_bytes > 0 AND integrity = 'failed' THEN concat('a check of the imported recording failed: ', finding)
-    WHEN output_bytes > 0 AND missing_bytes > 0
+    WHEN recording = 'recorded' AND integrity = 'failed' THEN concat('a check of the imported recording failed: ', finding)
+    WHEN recording = 'recorded' AND missing_bytes > 0
       THEN concat(missing_bytes, ' bytes of output are missing between pieces that are here')
-    WHEN output_bytes > 0 AND missing_events > 0
+    WHEN recording = 'recorded' AND missing_events > 0
       THEN concat(missing_events, ' events of the session''s stream are missing between those that are here')
-    WHEN output_bytes > 0 AND integrity = 'incomplete' THEN concat('the imported recording is incomplete: ', finding)
-    WHEN output_bytes > 0 THEN 'its output is here'
+    WHEN recording = 'recorded' AND integrity = 'incomplete' THEN concat('the imported recording is incomplete: ', finding)
+    WHEN recording = 'recorded' THEN 'its recording is here'
     WHEN recorded = false AND NOT uploaded THEN 'the gateway says that the session is not recorded'
-    WHEN uploaded THEN 'the gateway says that the recording is stored; its output is not here'
-    WHEN announced THEN 'the gateway says that the session is recorded; its output is not here'
+    WHEN uploaded THEN 'the gateway says that the recording is stored; it is not here'
+    WHEN announced THEN 'the gateway says that the session is recorded; it is not here'
     ELSE 'nothing says whether the session was recorded'
   END AS why,
   integrity,
@@ -109,7 +109,7 @@ SELECT
   missing_events,
   first_frame_at,
   last_frame_at,
-  CASE WHEN output_bytes > 0 AND ended_at > last_frame_at
+  CASE WHEN recording = 'recorded' AND ended_at > last_frame_at
     THEN (CAST(ended_at AS BIGINT) - CAST(last_frame_at AS BIGINT)) / 1000
   END AS unrecorded_tail_ms
 FROM known

@@ -6,6 +6,7 @@
 -- output_bytes      bytes that the terminal showed; pieces that were delivered twice count twice
 -- first_at, last_at wall clock of the first and the last piece; when Custody got them, where no piece has a time
 -- has_header        the stream's header came (sources that have one)
+-- has_input         what was typed, or asked, is in it
 -- has_end           the gateway said in the stream that the session is over
 -- topics            the Kafka topics that the frames came from
 SELECT
@@ -17,6 +18,7 @@ SELECT
   min(coalesce(first_at, ingested_at)) AS first_at,
   max(coalesce(last_at, ingested_at)) AS last_at,
   bool_or(strpos(codes, 'h') > 0) AS has_header,
+  bool_or(strpos(codes, 'i') > 0) AS has_input,
   bool_or(strpos(codes, 'e') > 0) AS has_end,
   text_union(topic) AS topics
 FROM frames

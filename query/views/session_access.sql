@@ -24,7 +24,8 @@
 --                       none: nothing was found
 -- link_facts            what the link rests on, in words
 -- link_event_ids        the events that it rests on
--- approved_before_start approved no later than the session's start; null where either is unknown
+-- approved_before_start approved no later than the session's start; null where either is unknown. A session of hoop.dev
+--                       starts when it is asked for: there, no later than its end
 -- ended_within_window   ended no later than the access did; null where either is unknown
 --
 -- The windows, each used once below:
@@ -99,7 +100,8 @@ linked AS (
     false AS opened
   FROM requested s
   LEFT JOIN carried c ON c.source = s.source AND c.session_id = s.session_id AND c.request_id = s.request_id
-  LEFT JOIN access_requests r ON r.source = s.source AND r.request_id = s.request_id
+  -- A stream of any other gateway names the requests of the gateway before it.
+  LEFT JOIN access_requests r ON r.request_id = s.request_id AND (r.source = s.source OR s.source = 'asciicast')
   WHERE s.request_id IS NULL OR NOT (s.source = 'hoop' AND s.request_id LIKE 'session:%')
   UNION ALL
   -- Requests of the session that the credentials come from.
@@ -293,7 +295,9 @@ SELECT
   link_method,
   link_facts,
   link_event_ids,
-  approved_at <= started_at AS approved_before_start,
+  -- hoop's sessions begin with the asking: what counts is that the approval came before the work was over.
+  approved_at <= CASE WHEN source = 'hoop' AND request_id IS NOT NULL THEN ended_at ELSE started_at END
+    AS approved_before_start,
   ended_at <= access_expires_at AS ended_within_window
 FROM counted
 WHERE link_method <> 'none' OR links = 0

@@ -22,7 +22,7 @@
 -- recording_ids     the gateway's ids of its recordings
 -- recorded          the gateway says whether it records the session
 -- uploaded          the gateway says that the recording is stored
--- recording         recorded (its output is here) | announced (stored somewhere, not here) | none. The size of a
+-- recording         recorded (what was shown or typed is here) | announced (stored somewhere, not here) | none. The size of a
 --                   terminal that an audit event tells is no recording
 -- frames, output_bytes, first_frame_at, last_frame_at
 --                   the recording, see `recordings`
@@ -88,6 +88,7 @@ said AS (
     min(at) FILTER (WHERE false) AS first_frame_at,
     max(at) FILTER (WHERE false) AS last_frame_at,
     CAST(NULL AS BOOLEAN) AS has_header,
+    CAST(NULL AS BOOLEAN) AS has_input,
     CAST(NULL AS BOOLEAN) AS has_end
   FROM facts
   GROUP BY source, gateway, session_id
@@ -98,7 +99,7 @@ both AS (
   SELECT
     source, cluster, session_id, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL,
     NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL,
-    frames, output_bytes, first_at AS first_frame_at, last_at AS last_frame_at, has_header, has_end
+    frames, output_bytes, first_at AS first_frame_at, last_at AS last_frame_at, has_header, has_input, has_end
   FROM recordings
 ),
 placed AS (
@@ -130,6 +131,7 @@ whole AS (
     text_union(recording_ids) AS recording_ids,
     bool_or(recorded) AS recorded,
     max(upload_at) IS NOT NULL AS uploaded,
+    coalesce(sum(output_bytes), 0) > 0 OR coalesce(bool_or(has_input), false) AS is_recorded,
     coalesce(sum(frames), 0) AS frames,
     coalesce(sum(output_bytes), 0) AS output_bytes,
     min(first_frame_at) AS first_frame_at,
@@ -160,7 +162,7 @@ SELECT
   recording_ids,
   recorded,
   uploaded,
-  CASE WHEN output_bytes > 0 THEN 'recorded' WHEN uploaded THEN 'announced' ELSE 'none' END AS recording,
+  CASE WHEN is_recorded THEN 'recorded' WHEN uploaded THEN 'announced' ELSE 'none' END AS recording,
   frames,
   output_bytes,
   first_frame_at,

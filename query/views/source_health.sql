@@ -8,7 +8,8 @@
 -- duplicates            deliveries of facts that were there already
 -- conflicting_ids       event ids under which the source told different things
 -- audit_events          events that are audit events where a source sends others too (Boundary); else all of them
--- audit_off             the source sends other events and never an audit event: its audit is switched off, or not sent
+-- audit_off             the source tells of requests that it served and never of one in an audit event: its audit is
+--                       switched off, or not sent
 -- errors                records of the source that could not be decoded, of all its instances
 -- missing_bytes, missing_events
 --                       of all its recordings that are here, see `recording_state`
@@ -20,8 +21,11 @@ WITH told AS (
     count(*) AS events,
     max(ingested_at) AS last_ingested_at,
     max(occurred_at) AS last_event_at,
-    count(*) FILTER (WHERE source <> 'boundary' OR correlation_id IS NOT NULL OR json_get_str(detail, 'data', 'type') = 'APIRequest'
-      OR json_get_str(detail, 'type') = 'APIRequest') AS audit_events
+    count(*) FILTER (
+      WHERE source <> 'boundary'
+        OR source_type NOT IN ('observation', 'system', 'error') AND NOT starts_with(source_type, 'bsr.')
+    ) AS audit_events,
+    count(*) FILTER (WHERE source = 'boundary' AND source_type = 'observation') AS observations
   FROM events
   WHERE source <> 'custody'
   GROUP BY source, cluster
@@ -58,7 +62,7 @@ SELECT
   coalesce(r.duplicates, 0) AS duplicates,
   coalesce(r.conflicting_ids, 0) AS conflicting_ids,
   t.audit_events,
-  t.audit_events = 0 AS audit_off,
+  t.audit_events = 0 AND t.observations > 0 AS audit_off,
   coalesce(f.errors, 0) AS errors,
   coalesce(m.missing_bytes, 0) AS missing_bytes,
   coalesce(m.missing_events, 0) AS missing_events,

@@ -63,6 +63,8 @@ fn running_session(publish: &(dyn Fn(Outgoing) + Sync), stop: &AtomicBool) -> bo
     publish(teleport.request_created(&request).to_audit());
     pause(Duration::from_secs(1), stop);
     publish(teleport.request_reviewed(now(), &request, &BOB, "APPROVED", "ok").to_audit());
+    // The stream says to the second when it began, which must not be before the approval.
+    pause(Duration::from_secs(1), stop);
 
     let session_id = teleport.ids.next();
     let line = |value: String| {
@@ -112,12 +114,12 @@ fn header((cols, rows): (u16, u16), request: &Request) -> String {
 
 /// One person asks, another approves, a policy allows, a session takes place, its recording is uploaded.
 fn short_session(number: usize, teleport: &mut Teleport, publish: &(dyn Fn(Outgoing) + Sync), stop: &AtomicBool) {
-    let cases: [(&'static Person, &'static str, &str, &'static str, &Person); 3] = [
-        (&ALICE, "alice@prod-web-01", "INC-79102", "INC-79102 dashboard latency", &BOB),
+    // Not Alice: a decision that lets her onto the same host would be near the start of her running session too.
+    let cases: [(&'static Person, &'static str, &str, &'static str, &Person); 2] = [
         (&BOB, "bob@prod-web-01", "INC-79103", "INC-79103 state after the deploy", &CAROL),
         (&CAROL, "carol@prod-web-01", "INC-79104", "INC-79104 errors in the journal", &BOB),
     ];
-    let Some((person, prompt, ticket, reason, reviewer)) = cases.into_iter().nth(number % 3) else {
+    let Some((person, prompt, ticket, reason, reviewer)) = cases.into_iter().nth(number % 2) else {
         return;
     };
     let asked_at = now();

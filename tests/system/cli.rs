@@ -1,7 +1,7 @@
 //! The command line, as a newcomer meets it: the demo, and every command on the ledger that it leaves.
 
-use std::path::Path;
-use std::process::{Command, Stdio};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
 
 use serde_json::{Value, json};
@@ -9,22 +9,26 @@ use tempfile::TempDir;
 
 use crate::support::custody::{Custody, binary, say, stderr};
 
-/// The ledger of a demo that ran for some seconds, made once for all tests.
+/// The ledger of a demo that ran for some seconds, made once for all tests. A static is never dropped, so a child removes
+/// the folder: its standard input ends when this process does, however it ends.
 fn demo() -> &'static Path {
-    static DEMO: OnceLock<TempDir> = OnceLock::new();
-    let folder = DEMO.get_or_init(|| {
-        let folder = TempDir::with_prefix("custody-demo-").expect("a folder");
+    static DEMO: OnceLock<(PathBuf, Child)> = OnceLock::new();
+    let (ledger, _) = DEMO.get_or_init(|| {
+        let folder = TempDir::with_prefix("custody-demo-").expect("a folder").keep();
+        let mut cleaner = Command::new("sh");
+        cleaner.args(["-c", "cat >/dev/null; rm -rf \"$1\"", "cleaner"]).arg(&folder).stdin(Stdio::piped());
+        let cleaner = cleaner.spawn().expect("a shell");
+        let ledger = folder.join("ledger");
         let mut command = binary();
-        command.arg("--data").arg(folder.path().join("ledger"));
-        let output = command.args(["demo", "--exit-after", "20s", "--listen", "127.0.0.1:0"]).output();
+        command.arg("--data").arg(&ledger);
+        let output = command.args(["demo", "--exit-after", "30s", "--listen", "127.0.0.1:0"]).output();
         let output = output.expect("the custody binary");
         assert!(output.status.success(), "{}: {}", output.status, stderr(&output));
         let said = String::from_utf8_lossy(&output.stdout).into_owned();
         assert!(said.contains("sessions") && said.contains("replay"), "it says what to try: {said}");
-        folder
+        (ledger, cleaner)
     });
-    // The folder is left to the system's cleaning: a static is never dropped.
-    Box::leak(folder.path().join("ledger").into_boxed_path())
+    ledger
 }
 
 /// The session of the story whose number in it is this.
@@ -64,7 +68,24 @@ fn the_demo_leaves_the_story_in_a_ledger() {
     );
     assert_eq!(announced.len(), 1, "S16: announced, and not there");
 
-    assert_eq!(custody.count("dead_letters"), 7);
+    // S8 and S10: Boundary's sessions are linked to the decisions that allowed them; their recordings were imported.
+    let boundary = custody.sql(
+        "SELECT a.link_method, s.person, r.integrity, r.recording_state FROM session_access a \
+         JOIN sessions s ON s.session_id = a.session_id JOIN recording_state r ON r.session_id = a.session_id \
+         WHERE a.source = 'boundary' ORDER BY s.person",
+    );
+    let linked = |person| json!({"link_method": "explicit", "person": person, "integrity": "checksums", "recording_state": "recorded"});
+    assert_eq!(boundary, [linked("u_alice0001"), linked("u_dave000001")]);
+    // S11: one review, two sessions in its window.
+    let hoop = custody.sql(
+        "SELECT link_method, request_id IS NOT NULL AS has_request, array_length(approvers) AS approvers \
+         FROM session_access WHERE source = 'hoop'",
+    );
+    let reviewed = json!({"link_method": "gateway_review", "has_request": true, "approvers": 1});
+    assert_eq!(hoop, [reviewed.clone(), reviewed]);
+    assert_eq!(custody.value("SELECT count(*) FROM source_health WHERE audit_off"), json!(0));
+
+    assert_eq!(custody.count("dead_letters"), 9);
     // An end that was delivered three times (twice on its topic, once with the recording) is one fact.
     let ends = custody.sql(&format!(
         "SELECT deliveries FROM unique_events WHERE kind = 'session.end' AND session_id = '{}'",

@@ -146,11 +146,10 @@ fn run_opa(opa: &Path, folder: &Path, collector: SocketAddr) -> (Running, Client
     let file = folder.join("opa.json");
     std::fs::write(&file, config.to_string()).unwrap();
     let address = free_port();
-    let policy = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/opa/policy");
     let log = std::fs::File::create(folder.join("opa.log")).unwrap();
     let child = Command::new(opa)
-        .args(["run", "--server", "--skip-version-check", "--addr", &address.to_string(), "--bundle"])
-        .arg(policy)
+        .args(["run", "--server", "--skip-version-check", "--addr", &address.to_string(), "--bundle", "policy"])
+        .current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/opa"))
         .arg("--config-file")
         .arg(file)
         .stdin(Stdio::null())
@@ -246,7 +245,7 @@ fn a_real_policy_engine_uploads_its_decisions_and_none_is_lost_when_custody_dies
         custody.sql(
             "SELECT DISTINCT ticket, expires_at FROM policy_decisions WHERE ticket = 'INC-78901' AND outcome = 'allow'"
         ),
-        [json!({"ticket": "INC-78901", "expires_at": "2026-03-03T03:00:00Z"})]
+        [json!({"ticket": "INC-78901", "expires_at": "2026-03-03T03:00:00.000000Z"})]
     );
 }
 

@@ -147,7 +147,8 @@ mod tests {
 
     #[test]
     fn holes_are_counted_between_the_first_and_the_last_piece() {
-        let cases: [(&[(i64, i64)], Option<i64>); 7] = [
+        type Case<'a> = (&'a [(i64, i64)], Option<i64>);
+        let cases: [Case<'_>; 7] = [
             (&[], None),
             (&[(5, 3)], Some(0)),
             (&[(0, 3), (3, 2)], Some(0)),

@@ -225,7 +225,7 @@ impl Custody {
 
     fn serving(&self, arguments: &[&str]) -> (Process, Client) {
         let mut process = self.start(Some("only"), arguments);
-        let address = process.wait_for_log("address=");
+        let address = process.wait_for_log("serving address=");
         let address = address.rsplit_once("address=").expect("found").1.trim().parse().expect("an address");
         (process, Client::new(address))
     }
