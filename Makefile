@@ -8,7 +8,7 @@ COMPOSE ?= docker compose
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help build test demo bench fmt lint kafka open-reader compose
+.PHONY: help build test demo bench fuzz fmt lint kafka opa open-reader compose
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -24,6 +24,11 @@ demo: ## Build and run the whole product on an embedded broker, with live sample
 
 bench: build ## Measure ingest against the limit of the machine, on a real Kafka
 	tests/kafka/with-broker.sh $(CARGO_TARGET_DIR)/release/custody bench ingest
+	$(CARGO_TARGET_DIR)/release/custody bench decode
+
+# Each target for ten minutes; one second each is part of `make test`.
+fuzz: ## Run hostile input through every decoder and file format
+	CUSTODY_FUZZ_SECONDS=$${CUSTODY_FUZZ_SECONDS:-600} cargo test --workspace --lib fuzz -- --nocapture
 
 fmt: ## Format all Rust code
 	cargo fmt --all
@@ -38,11 +43,15 @@ wanted = $(1) || { [ -z "$(CI)$(CUSTODY_REQUIRE_KAFKA)" ] || exit 1; printf '\n*
 
 test: lint compose ## The one test command: formatting, clippy, every test, with a real Kafka and another Delta reader
 	@[ -n "$${KAFKA_BOOTSTRAP:-}" ] || $(call wanted,tests/kafka/fetch.sh >/dev/null,NO KAFKA: the tests that need a real broker will be SKIPPED)
+	@tests/opa/fetch.sh >/dev/null || printf '\n*** NO OPA: the test with a real policy engine will be SKIPPED\n\n' >&2
 	@$(call wanted,$(MAKE) --no-print-directory open-reader,NO PYTHON READER: the test that reads the ledger with other engines will be SKIPPED)
 	cargo test --workspace
 
 kafka: ## Fetch the Apache Kafka that the tests run against, and print its folder
 	@tests/kafka/fetch.sh
+
+opa: ## Build the Open Policy Agent that the tests run against, and print its path
+	@tests/opa/fetch.sh
 
 open-reader: ## Fetch the Delta readers that are not Custody (Python)
 	@cmp -s tests/open/requirements.txt $(OPEN_READER)/requirements.txt || { \

@@ -9,8 +9,8 @@ use clap_complete::Shell;
 
 /// The chain of custody of privileged access: who was in there, why, who said yes, what did they do.
 ///
-/// Custody keeps what access gateways and policy engines publish to Kafka as evidence in a ledger of Delta tables,
-/// answers questions about it in SQL, and replays recorded terminal sessions.
+/// Custody keeps what access gateways and policy engines publish to Kafka, push over HTTP or leave in files as evidence in
+/// a ledger of Delta tables, answers questions about it in SQL, and replays recorded terminal sessions.
 ///
 /// Begin with `custody demo`.
 #[derive(Debug, Parser)]
@@ -185,7 +185,7 @@ pub(crate) struct Sessions {
     /// Only sessions in this state (running, ended, …)
     #[arg(long)]
     pub(crate) state: Option<String>,
-    /// Only sessions linked in this way: explicit, policy, ticket, inferred, none
+    /// Only sessions linked in this way: explicit, gateway_review, policy, ticket, inferred, none
     #[arg(long, value_name = "METHOD")]
     pub(crate) link: Option<String>,
     /// Only sessions that began at or after this instant (RFC 3339)
@@ -329,7 +329,9 @@ fn parse_duration(text: &str) -> Result<Duration, String> {
 }
 
 fn parse_source(text: &str) -> Result<custody_ingest::source::SourceKind, String> {
+    use custody_ingest::source::SourceKind::{Boundary, Hoop, Opa, Teleport, Tlog};
     custody_ingest::source::SourceKind::from_name(text)
+        .filter(|kind| matches!(kind, Teleport | Boundary | Opa | Hoop | Tlog))
         .ok_or_else(|| "expected teleport, boundary, opa, hoop or tlog".to_owned())
 }
 

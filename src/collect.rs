@@ -12,6 +12,7 @@
 //! A body is kept as it came, whatever it is: one that is no event becomes a dead letter, which a sender that was told
 //! "bad request" would only send again or drop.
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
@@ -34,7 +35,7 @@ use tokio::sync::watch;
 
 use crate::config::{Collect, Tls};
 use crate::exit::Failure;
-use crate::http::ApiError;
+use crate::http::{ApiError, only_local_names};
 use crate::shutdown;
 
 /// How long open requests may go on when Custody is asked to stop.
@@ -45,6 +46,8 @@ const GRACE: std::time::Duration = std::time::Duration::from_secs(25);
 struct State {
     collector: Collector,
     config: Arc<Collect>,
+    /// The topics that are read from Kafka; `None` without Kafka.
+    topics: Option<Arc<BTreeSet<String>>>,
     settings: Arc<Settings>,
 }
 
@@ -70,18 +73,23 @@ pub(crate) async fn serve(
     listener: std::net::TcpListener,
     collector: Collector,
     config: Collect,
+    topics: Option<BTreeSet<String>>,
     settings: Arc<Settings>,
     stop: watch::Receiver<bool>,
 ) -> Result<(), Failure> {
     let address = listener.local_addr()?;
     let tls = config.tls.as_ref().map(tls).transpose().map_err(Failure::usage)?;
     tracing::info!(%address, tls = tls.is_some(), "collecting");
-    let state = State { collector, config: Arc::new(config), settings };
-    let router = Router::new()
+    let state = State { collector, config: Arc::new(config), topics: topics.map(Arc::new), settings };
+    let mut router = Router::new()
         .fallback(collect)
         .layer(middleware::from_fn_with_state(state.clone(), authenticate))
-        .with_state(state)
-        .into_make_service();
+        .layer(middleware::from_fn(no_browsers))
+        .with_state(state);
+    if address.ip().is_loopback() {
+        router = router.layer(middleware::from_fn(only_local_names));
+    }
+    let router = router.into_make_service();
     let handle = axum_server::Handle::new();
     let stopping = handle.clone();
     let waiting = tokio::spawn(async move {
@@ -123,6 +131,15 @@ fn certificates(file: &Path) -> anyhow::Result<Vec<CertificateDer<'static>>> {
     let certificates = read().with_context(|| format!("{} holds no certificate in PEM", file.display()))?;
     anyhow::ensure!(!certificates.is_empty(), "{} holds no certificate in PEM", file.display());
     Ok(certificates)
+}
+
+/// Refuses what a browser sends for a web page: it would write evidence with the rights of whoever looks at the page.
+async fn no_browsers(request: Request, next: Next) -> Response {
+    if request.headers().contains_key(header::ORIGIN) || request.headers().contains_key("sec-fetch-site") {
+        return ApiError::new(StatusCode::FORBIDDEN, "forbidden", "evidence is not taken from web pages")
+            .into_response();
+    }
+    next.run(request).await
 }
 
 /// Lets only those in who have a token, where tokens are configured.
@@ -172,7 +189,7 @@ fn route<'a>(path: &'a str, config: &'a Collect) -> Option<Route<'a>> {
     }
 }
 
-/// Whether a part of a path is the id that the event handler puts there: a UUID.
+/// Whether a part of a path looks like the id that the event handler puts there: a UUID.
 fn is_session_id(text: &str) -> bool {
     text.len() == 36 && text.bytes().all(|byte| byte.is_ascii_hexdigit() || byte == b'-')
 }
@@ -194,6 +211,12 @@ async fn collect(
     if method != Method::POST {
         let message = format!("{method} is not what {} answers to: send POST", uri.path());
         return Err(ApiError::new(StatusCode::METHOD_NOT_ALLOWED, "request", message));
+    }
+    if state.topics.as_ref().is_some_and(|topics| !topics.contains(topic)) {
+        return Err(ApiError::not_found(format!(
+            "what comes here goes to the topic {topic:?}, which nobody reads: add it to [[topics]], or name another one \
+             under [collect]"
+        )));
     }
     let encoding = headers.get(header::CONTENT_ENCODING).map_or(&b"identity"[..], |value| value.as_bytes());
     if ![&b"identity"[..], b"gzip", b"x-gzip"].iter().any(|known| encoding.eq_ignore_ascii_case(known)) {

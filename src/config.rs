@@ -13,7 +13,7 @@ use custody_ingest::{Flush, OnLostMessages};
 use custody_ledger::Location;
 use figment::Figment;
 use figment::providers::{Env, Format, Serialized, Toml};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 /// Everything that can be configured. `custody config` prints what is in force.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -48,6 +48,7 @@ pub(crate) struct Collect {
     /// Address and port to listen on; nothing is collected without.
     pub(crate) listen: Option<SocketAddr>,
     /// Bearer tokens of senders. Without any, everyone who reaches the address may write.
+    #[serde(deserialize_with = "one_or_more")]
     pub(crate) tokens: Vec<String>,
     /// Certificates, for HTTPS.
     pub(crate) tls: Option<Tls>,
@@ -74,6 +75,21 @@ impl Default for Collect {
             boundary_topic: "boundary.events".to_owned(),
             hoop_topic: "hoop.events".to_owned(),
         }
+    }
+}
+
+/// A text, or a list of texts. Whatever else it is, the error does not quote it: it may be a secret all the same.
+fn one_or_more<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Texts {
+        One(String),
+        More(Vec<String>),
+    }
+    match Texts::deserialize(deserializer) {
+        Ok(Texts::One(text)) => Ok(vec![text]),
+        Ok(Texts::More(texts)) => Ok(texts),
+        Err(_) => Err(serde::de::Error::custom("a text or a list of texts was expected")),
     }
 }
 
@@ -303,6 +319,10 @@ impl Config {
         if let Some(name) = twice {
             anyhow::bail!("the topic {name:?} is configured twice");
         }
+        if let Some(topic) = config.topics.iter().find(|topic| !topic.source.is_sent()) {
+            let source = topic.source.as_str();
+            anyhow::bail!("the topic {:?}: nobody sends messages of {source:?}; they are cut from files", topic.name);
+        }
         Ok(config)
     }
 
@@ -408,6 +428,9 @@ impl Config {
             *value = "********".to_owned();
         }
         shown.collect.tokens.fill("********".to_owned());
+        for place in shown.recordings.from.iter_mut().chain([&mut shown.data]) {
+            *place = custody_ledger::without_secrets(place);
+        }
         shown
     }
 }

@@ -109,7 +109,7 @@ async fn harden(request: Request, next: Next) -> Response {
 
 /// On a loopback address only local names are answered: a web page whose name its owner points at 127.0.0.1 (DNS
 /// rebinding) would otherwise read the ledger through the browser of whoever opens it.
-async fn only_local_names(request: Request, next: Next) -> Response {
+pub(crate) async fn only_local_names(request: Request, next: Next) -> Response {
     let host = request.headers().get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
     let name = host.rsplit_once(':').map_or(host, |(name, port)| match port.parse::<u16>() {
         Ok(_) => name,
@@ -190,7 +190,7 @@ struct ListSessions {
     state: Option<String>,
     /// Under this access request.
     request: Option<String>,
-    /// Linked in this way: `explicit`, `policy`, `ticket`, `inferred`, `none`.
+    /// Linked in this way: `explicit`, `gateway_review`, `policy`, `ticket`, `inferred`, `none`.
     link: Option<String>,
     /// Whose reason contains this text.
     reason: Option<String>,

@@ -1,6 +1,6 @@
 //! `custody import`: recordings and logs at rest, from files, folders and object stores.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -59,7 +59,10 @@ pub(crate) async fn run(config: &Config, args: Import) -> Result<(), Failure> {
     print(&rows, args.json)?;
     let bad = rows
         .iter()
-        .filter(|row| row.integrity == Some("failed") || row.notes.iter().any(|note| note.starts_with("FAILED")))
+        .filter(|row| {
+            matches!(row.integrity, Some("failed" | "incomplete"))
+                || row.notes.iter().any(|note| note.starts_with("FAILED") || note.starts_with("Truncated"))
+        })
         .count();
     if bad > 0 {
         return Err(Failure::check(anyhow::anyhow!(
@@ -166,7 +169,7 @@ async fn fetch(objects: &Objects, group: &[Object], args: Option<&Import>) -> Re
     let (mut found, mut passed) = look(folder.path(), args)?;
     let display = |path: &Path| {
         let below = path.strip_prefix(folder.path()).unwrap_or(path);
-        format!("{}/{}", objects.url().as_str().trim_end_matches('/'), below.display())
+        format!("{}/{}", objects.url().as_str().trim_end_matches('/'), below.display()).trim_end_matches('/').to_owned()
     };
     for one in &mut found {
         one.name = display(&one.path);
@@ -196,13 +199,19 @@ pub(crate) async fn follow(config: &Config, ledger: &Ledger, mut stop: watch::Re
         .map(|place| Objects::open(&as_url(place)?, &options).map_err(anyhow::Error::from))
         .collect::<anyhow::Result<_>>()
         .map_err(Failure::usage)?;
+    for place in &places {
+        let folder = place.url().to_file_path();
+        if folder.is_ok_and(|folder| !folder.is_dir()) {
+            tracing::warn!(place = %place.url(), "there is no such folder; recordings are looked for there all the same");
+        }
+    }
     let engine = Engine::open(ledger, config.limits(), &config.vocabulary()).await?;
     let settings = config.settings().map_err(Failure::usage)?;
     let keys = Arc::new(config.recording_keys().map_err(Failure::usage)?);
     let mut importer = Importer::open(ledger, settings, keys, config.flush).await?;
     let every = std::time::Duration::from_secs(config.recordings.every_s.max(1));
     loop {
-        if let Err(failure) = look_for_announced(&engine, &places, &mut importer).await {
+        if let Err(failure) = look_for_announced(&engine, &places, &mut importer, &stop).await {
             tracing::warn!(%failure, "announced recordings could not be looked for; trying again");
         }
         tokio::select! {
@@ -212,29 +221,46 @@ pub(crate) async fn follow(config: &Config, ledger: &Ledger, mut stop: watch::Re
     }
 }
 
-async fn look_for_announced(engine: &Engine, places: &[Objects], importer: &mut Importer) -> Result<(), Failure> {
+async fn look_for_announced(
+    engine: &Engine,
+    places: &[Objects],
+    importer: &mut Importer,
+    stop: &watch::Receiver<bool>,
+) -> Result<(), Failure> {
     for announced in engine.announced_recordings().await? {
         for place in places {
-            let group = stored(place, &announced).await.map_err(Failure::broken)?;
-            if group.is_empty() {
-                continue;
+            if *stop.borrow() {
+                return Ok(());
             }
-            let (fetched, passed) = fetch(place, &group, None).await?;
-            for report in importer.import(fetched.found, |_, _| {}).await.map_err(Failure::broken)? {
-                let row = Row::done(&report);
-                let notes = row.notes.join("; ");
-                tracing::info!(
-                    object = row.object,
-                    session_id = row.session_id,
-                    row.pieces,
-                    notes,
-                    "imported a recording"
-                );
-            }
-            for passed in passed {
-                tracing::debug!(object = passed.name, why = passed.why, "passed over");
+            // One that cannot be read must not keep the others from being looked for.
+            if let Err(failure) = import_announced(place, &announced, importer).await {
+                let session_id = announced.session_id.as_str();
+                tracing::warn!(session_id, %failure, "an announced recording could not be imported; trying again");
             }
         }
+    }
+    Ok(())
+}
+
+async fn import_announced(place: &Objects, announced: &Announced, importer: &mut Importer) -> Result<(), Failure> {
+    let group = stored(place, announced).await.map_err(Failure::broken)?;
+    if group.is_empty() {
+        return Ok(());
+    }
+    let (fetched, passed) = fetch(place, &group, None).await?;
+    for report in importer.import(fetched.found, |_, _| {}).await.map_err(Failure::broken)? {
+        let row = Row::done(&report);
+        let notes = row.notes.join("; ");
+        tracing::info!(
+            object = row.object,
+            session_id = row.session_id,
+            pieces = row.pieces,
+            notes,
+            "imported a recording"
+        );
+    }
+    for passed in passed {
+        tracing::debug!(object = passed.name, why = passed.why, "passed over");
     }
     Ok(())
 }
@@ -267,26 +293,42 @@ fn as_url(place: &str) -> anyhow::Result<String> {
 /// Objects that may be one recording only together: those in or below a folder that looks like a container, and those
 /// whose names differ after the first dot alone (`x.timing`, `x.io`).
 fn groups(objects: Vec<Object>) -> BTreeMap<String, Vec<Object>> {
-    let mut folders: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    // What is in each folder, the prefix itself being the folder without a name.
+    let mut folders: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
     for object in &objects {
-        if let Some((folder, name)) = object.name.rsplit_once('/') {
-            folders.entry(folder.to_owned()).or_default().push(name.to_owned());
+        let mut path = object.name.as_str();
+        loop {
+            let (folder, name) = path.rsplit_once('/').unwrap_or(("", path));
+            folders.entry(folder).or_default().insert(name);
+            if folder.is_empty() {
+                break;
+            }
+            path = folder;
         }
     }
     let is_container = |folder: &str| {
-        let has = |name: &str| folders.get(folder).is_some_and(|names| names.iter().any(|have| have == name));
-        has("session-recording.meta") || has("session-meta.json") || (has("timing") && has("log"))
+        folders.get(folder).is_some_and(|names| {
+            let has = |name: &str| names.contains(name);
+            has("session-recording.meta")
+                || has("session-meta.json")
+                || has("bsrKey.pub")
+                || names.iter().any(|name| name.ends_with(".connection"))
+                || (has("timing") && (has("log") || has("log.json")))
+        })
     };
+    let containers: BTreeSet<String> =
+        folders.keys().filter(|folder| is_container(folder)).map(|folder| (*folder).to_owned()).collect();
     let mut groups: BTreeMap<String, Vec<Object>> = BTreeMap::new();
     for object in objects {
-        let name = object.name.as_str();
-        let mut above = name.match_indices('/').filter_map(|(at, _)| name.get(..at));
-        let group = above.find(|folder| is_container(folder)).unwrap_or_else(|| {
+        let name = object.name.clone();
+        let above = name.match_indices('/').filter_map(|(at, _)| name.get(..at));
+        let group = [""].into_iter().chain(above).find(|folder| containers.contains(*folder)).unwrap_or_else(|| {
             let file = name.rfind('/').map_or(0, |at| at + 1);
             let stem = name.get(file..).and_then(|file| file.find('.')).unwrap_or(name.len() - file);
-            name.get(..file + stem).unwrap_or(name)
+            name.get(..file + stem).unwrap_or(&name)
         });
-        groups.entry(group.to_owned()).or_default().push(object);
+        let group = group.to_owned();
+        groups.entry(group).or_default().push(object);
     }
     groups
 }

@@ -41,11 +41,8 @@ async fn redecode(config: &Config) -> Result<(), Failure> {
                 },
             };
             let headers = headers(&record);
-            let again = Again {
-                message: message(&record, &headers),
-                event_ids: &record.event_ids,
-                has_frames: record.frames > 0,
-            };
+            let again =
+                Again { message: message(&record, &headers), event_ids: &record.event_ids, pieces: &record.pieces };
             redecoder.push(&source, &again).await.map_err(Failure::broken)?;
         }
     }

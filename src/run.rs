@@ -86,13 +86,15 @@ async fn collect_into(
     if config.has_kafka() {
         let ingest = config.ingest().map_err(Failure::usage)?;
         let collector = Collector::to_kafka(&ingest).map_err(Failure::usage)?;
-        return collect::serve(listener, collector, config.collect.clone(), settings, stop).await;
+        // What nobody reads would be lost to every question: it is not taken.
+        let topics = Some(config.topics.iter().map(|topic| topic.name.clone()).collect());
+        return collect::serve(listener, collector, config.collect.clone(), topics, settings, stop).await;
     }
     let engine = Engine::open(ledger, config.limits(), &config.vocabulary()).await?;
     maintain::recover_collected(config, ledger, &engine).await?;
     drop(engine);
-    let (collector, committing) = Collector::to_ledger(ledger, config.flush, health).await?;
-    let serving = collect::serve(listener, collector, config.collect.clone(), settings, stop);
+    let (collector, committing) = Collector::to_ledger(ledger, config.flush, health, stop.clone()).await?;
+    let serving = collect::serve(listener, collector, config.collect.clone(), None, settings, stop);
     let (served, ()) = tokio::join!(serving, committing);
     served
 }
@@ -203,24 +205,25 @@ pub(crate) async fn doctor(config: &Config) -> Result<(), Failure> {
         }
     };
     check("configuration", Ok(format!("{} topics, ledger at {}", config.topics.len(), config.data)))?;
-
-    let ingest = config.ingest().map_err(Failure::usage)?;
-    let asked = tokio::task::spawn_blocking(move || custody_ingest::check_broker(&ingest, Duration::from_secs(5)));
-    match asked.await.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic())) {
-        Ok(topics) => {
-            check("brokers", Ok(format!("{} answers", config.kafka.brokers)))?;
-            for (name, partitions) in topics {
-                let found = match partitions {
-                    0 => Err("does not exist. Create it, or correct its name under [[topics]]".to_owned()),
-                    partitions => Ok(format!("{partitions} partitions")),
-                };
-                check(&format!("topic {name}"), found)?;
-            }
-        }
-        Err(why) => {
-            let hint = "check kafka.brokers, that the broker runs, and kafka.options for TLS and SASL";
-            check("brokers", Err(format!("{why} ({hint})")))?;
-        }
+    check(
+        "keys",
+        match (config.settings(), config.recording_keys()) {
+            (Ok(_), Ok(_)) => Ok("every configured key can be read".to_owned()),
+            (Err(error), _) | (_, Err(error)) => Err(format!("{error:#}")),
+        },
+    )?;
+    check(
+        "collect.listen",
+        match collect::address(&config.collect) {
+            Ok(Some(address)) => Ok(address.to_string()),
+            Ok(None) => Ok("not set: nothing is collected over HTTP".to_owned()),
+            Err(failure) => Err(failure.to_string()),
+        },
+    )?;
+    if config.has_kafka() {
+        check_brokers(config, &mut check).await?;
+    } else {
+        check("brokers", Ok("none: kafka.brokers is empty".to_owned()))?;
     }
 
     match config.location() {
@@ -244,4 +247,30 @@ pub(crate) async fn doctor(config: &Config) -> Result<(), Failure> {
         check("http.listen", Err(failure.to_string()))?;
     }
     if failed == 0 { Ok(()) } else { Err(Failure::check(anyhow::anyhow!("{failed} checks failed"))) }
+}
+
+/// Asks the brokers for the topics.
+async fn check_brokers(
+    config: &Config,
+    check: &mut impl FnMut(&str, Result<String, String>) -> std::io::Result<()>,
+) -> Result<(), Failure> {
+    let ingest = config.ingest().map_err(Failure::usage)?;
+    let asked = tokio::task::spawn_blocking(move || custody_ingest::check_broker(&ingest, Duration::from_secs(5)));
+    match asked.await.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic())) {
+        Ok(topics) => {
+            check("brokers", Ok(format!("{} answers", config.kafka.brokers)))?;
+            for (name, partitions) in topics {
+                let found = match partitions {
+                    0 => Err("does not exist. Create it, or correct its name under [[topics]]".to_owned()),
+                    partitions => Ok(format!("{partitions} partitions")),
+                };
+                check(&format!("topic {name}"), found)?;
+            }
+        }
+        Err(why) => {
+            let hint = "check kafka.brokers, that the broker runs, and kafka.options for TLS and SASL";
+            check("brokers", Err(format!("{why} ({hint})")))?;
+        }
+    }
+    Ok(())
 }

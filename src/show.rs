@@ -130,6 +130,11 @@ async fn recording_of(engine: &Engine, session: &SessionDetail) -> Result<Option
         return Ok(None);
     }
     let frames = engine.frames(&session.source, &session.session_id).await?;
+    let channels = custody_replay::channels(&session.session_id, frames.clone());
+    if channels.len() > 1 {
+        let names: Vec<_> = channels.iter().filter_map(|channel| channel.name.as_deref()).map(visible).collect();
+        eprintln!("custody: the session has {} recordings (--channel): {}", channels.len(), names.join(", "));
+    }
     Ok(Some(Recording::from_frames(&*session.session_id, frames)))
 }
 

@@ -4,7 +4,8 @@
 //! Senders retry what was not answered, so a message may come twice; decoders give both the same event id.
 
 use std::collections::HashMap;
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use custody_ledger::{Ledger, LedgerError, Stream};
 use custody_schemas::record::{Message, Origin};
@@ -12,9 +13,9 @@ use custody_schemas::time::Micros;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{FutureProducer, FutureRecord};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 
-use crate::committer::RETRY_PAUSES;
+use crate::committer::{RETRY_PAUSES, sleep_or_stop};
 use crate::config::{Config, Flush};
 use crate::consumer::{now, settings};
 use crate::direct::{Direct, DirectError};
@@ -24,9 +25,14 @@ use crate::source::Source;
 /// How long a sender is kept waiting for a message to be safe. Teleport's event handler gives up after 30 s.
 const ANSWER_MAX: Duration = Duration::from_secs(20);
 
-/// Messages that wait for the ledger at the same time. Their senders wait for the answer, so this bounds connections,
-/// not throughput.
+/// Messages that wait for the ledger at the same time, and kilobytes of them. Their senders wait for the answer, so this
+/// bounds connections and memory, not throughput.
 const WAITING_MAX: usize = 1024;
+const WAITING_KB_MAX: u32 = 256 * 1024;
+
+/// Cursors of tables that got no rows are committed this long after their messages came, so that a process that is
+/// killed leaves little to be read again.
+const SETTLE_AFTER: Duration = Duration::from_secs(30);
 
 /// How long the first message of a commit waits for others. One event handler sends ten events at a time, each on its
 /// own: without waiting each would be a file.
@@ -80,12 +86,13 @@ pub struct Collector {
 #[derive(Clone)]
 enum Destination {
     Kafka(FutureProducer),
-    Ledger(mpsc::Sender<Waiting>),
+    Ledger(mpsc::Sender<Waiting>, Arc<Semaphore>),
 }
 
 /// A message whose sender waits for the answer.
 struct Waiting {
     upload: Upload,
+    _room: OwnedSemaphorePermit,
     answer: oneshot::Sender<Result<(), CollectError>>,
 }
 
@@ -107,7 +114,8 @@ impl Collector {
         Ok(Self { to: Destination::Kafka(settings.create()?) })
     }
 
-    /// A collector that commits to the ledger, and the work that does it: it ends when every clone is dropped.
+    /// A collector that commits to the ledger, and the work that does it: it ends when every clone is dropped, or when
+    /// asked to stop while the store fails.
     ///
     /// # Errors
     ///
@@ -116,12 +124,14 @@ impl Collector {
         ledger: &Ledger,
         flush: Flush,
         health: Health,
+        stop: watch::Receiver<bool>,
     ) -> Result<(Self, impl Future<Output = ()> + Send + 'static), LedgerError> {
         let direct = Direct::open(ledger).await?;
         let (sender, waiting) = mpsc::channel(WAITING_MAX);
         let instance = uuid::Uuid::new_v4().simple().to_string();
-        let committing = Committing { direct, flush, health, instance, next: HashMap::new() };
-        Ok((Self { to: Destination::Ledger(sender) }, committing.run(waiting)))
+        let committing = Committing { direct, flush, health, stop, instance, next: HashMap::new() };
+        let room = Arc::new(Semaphore::new(WAITING_KB_MAX as usize));
+        Ok((Self { to: Destination::Ledger(sender, room) }, committing.run(waiting)))
     }
 
     /// Takes a message, and returns when it is safe.
@@ -133,10 +143,12 @@ impl Collector {
         let late = || CollectError::Unavailable(format!("no answer within {} s", ANSWER_MAX.as_secs()));
         match &self.to {
             Destination::Kafka(producer) => publish(producer, &upload).await,
-            Destination::Ledger(sender) => {
+            Destination::Ledger(sender, room) => {
                 let (answer, answered) = oneshot::channel();
+                let kilobytes = u32::try_from(upload.value.len() / 1024 + 1).unwrap_or(u32::MAX).min(WAITING_KB_MAX);
                 let waited = tokio::time::timeout(ANSWER_MAX, async {
-                    sender.send(Waiting { upload, answer }).await.map_err(|_| stopping())?;
+                    let room = room.clone().acquire_many_owned(kilobytes).await.map_err(|_| stopping())?;
+                    sender.send(Waiting { upload, _room: room, answer }).await.map_err(|_| stopping())?;
                     answered.await.map_err(|_| stopping())?
                 });
                 waited.await.map_err(|_| late())?
@@ -170,6 +182,7 @@ struct Committing {
     direct: Direct,
     flush: Flush,
     health: Health,
+    stop: watch::Receiver<bool>,
     /// Tells this process' streams from those of any other, so that nobody else gives away their offsets.
     instance: String,
     /// Next offset of each stream.
@@ -178,7 +191,21 @@ struct Committing {
 
 impl Committing {
     async fn run(mut self, mut waiting: mpsc::Receiver<Waiting>) {
-        while let Some(first) = waiting.recv().await {
+        let mut settled_at = Instant::now();
+        loop {
+            let first = match tokio::time::timeout(SETTLE_AFTER, waiting.recv()).await {
+                Ok(None) => break,
+                Ok(Some(first)) => Some(first),
+                Err(_) => None,
+            };
+            if settled_at.elapsed() >= SETTLE_AFTER {
+                settled_at = Instant::now();
+                if let Err(error) = self.direct.settle().await {
+                    tracing::debug!(%error, "cursors were not committed");
+                    self.forget().await;
+                }
+            }
+            let Some(first) = first else { continue };
             let mut bytes = first.upload.value.len();
             let mut together = vec![first];
             let until = tokio::time::Instant::now() + LINGER;
@@ -187,7 +214,12 @@ impl Committing {
                 bytes += next.upload.value.len();
                 together.push(next);
             }
-            self.commit(&together).await;
+            // Whoever did not wait for the answer comes again.
+            together.retain(|waiting| !waiting.answer.is_closed());
+            if !self.commit(&together).await {
+                tracing::warn!("stopped while the ledger's store was failing; senders come again");
+                return;
+            }
             for Waiting { answer, .. } in together {
                 // A sender that went away asks again, and gets a duplicate that is told as one.
                 let _ = answer.send(Ok(()));
@@ -199,20 +231,27 @@ impl Committing {
     }
 
     /// Commits messages, trying until the store takes them: some tables may have them already, and the others must get
-    /// the same rows. Senders do not wait that long; they come again.
-    async fn commit(&mut self, together: &[Waiting]) {
+    /// the same rows. Says whether they are in; they are not only when asked to stop meanwhile.
+    async fn commit(&mut self, together: &[Waiting]) -> bool {
         let placed: Vec<(Stream, i64)> = together.iter().map(|waiting| self.place(&waiting.upload.topic)).collect();
         let at = now();
         let mut pauses = RETRY_PAUSES.into_iter();
         while let Err(error) = self.try_commit(together, &placed, at).await {
             self.health.set(Component::Store, State::Down(error.to_string()));
             metrics::counter!("custody_ingest_store_failures_total").increment(1);
-            tokio::time::sleep(pauses.next().unwrap_or(Duration::from_secs(10))).await;
-            if let Err(error) = self.direct.reset().await {
-                tracing::debug!(%error, "the tables cannot be read either");
+            if sleep_or_stop(pauses.next().unwrap_or(Duration::from_secs(10)), &mut self.stop).await {
+                return false;
             }
+            self.forget().await;
         }
         self.health.set(Component::Store, State::Up);
+        true
+    }
+
+    async fn forget(&mut self) {
+        if let Err(error) = self.direct.reset().await {
+            tracing::debug!(%error, "the tables cannot be read");
+        }
     }
 
     /// Gives a message its place.

@@ -99,7 +99,7 @@ impl Direct {
     ///
     /// # Errors
     ///
-    /// [`DirectError`]. What was pushed since the last commit is dropped then, and the streams have to be begun again.
+    /// [`DirectError`]. [`Direct::reset`] has to come before anything else then.
     pub async fn commit(&mut self) -> Result<(), DirectError> {
         let Some(batch) = self.batcher.finish()? else { return Ok(()) };
         for ((table, writer), held) in batch.tables.iter().zip(&mut self.writers).zip(&mut self.held) {
@@ -129,7 +129,7 @@ impl Direct {
         Ok(())
     }
 
-    /// Reads the newest version of the tables and forgets what was not committed: after another process was faster.
+    /// Reads the newest version of the tables and forgets every stream and what was not committed: after an error.
     ///
     /// # Errors
     ///

@@ -194,7 +194,7 @@ impl Sink for Counted {
 
 fn decode(kind: SourceKind, headers: &[(&str, Option<&[u8]>)], value: &[u8]) {
     let message = Message {
-        origin: Origin { topic: "topic", partition: 0, offset: 7 },
+        origin: Origin { topic: "import/topic", partition: 0, offset: 7 },
         broker_at: Some(1_748_854_800_000_000),
         key: Some(b"session-1"),
         headers,

@@ -85,6 +85,15 @@ impl Summary {
     }
 }
 
+/// Whether there is a file, and no link to one.
+pub(crate) fn is_regular_file(path: &std::path::Path) -> io::Result<bool> {
+    match std::fs::symlink_metadata(path) {
+        Ok(metadata) => Ok(metadata.is_file()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
 /// Bound on the findings of one object: a thousand times the same says no more.
 pub const FINDINGS_MAX: usize = 100;
 

@@ -2,11 +2,13 @@
 //!
 //! An object is what its bytes are: its SHA-256 names a stream of its own in the ledger (`import/<sha256>`), whose cursor
 //! says how many of its units are in. An import that was interrupted goes on there, and one of an object that is in adds
-//! nothing. The last record of the stream tells of the import itself ([`source::custody`](crate::source)).
+//! nothing. What is cut otherwise is another stream (`import/<sha256>/<how>`): as long as a recording cannot be decrypted,
+//! for a session or a source that somebody named. The last record of the stream tells of the import itself ([`source::custody`](crate::source)).
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fs::File;
 use std::io::{self, Read};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -22,7 +24,7 @@ use crate::consumer::now;
 use crate::direct::{Direct, DirectError};
 use crate::import::{Found, Keys, Reader, Summary, Unit};
 use crate::source::custody::{FindingRecord, IMPORT, ImportRecord, MemberRecord};
-use crate::source::{Settings, Source, SourceKind};
+use crate::source::{IMPORTED, Settings, Source, SourceKind};
 
 /// Name of the place where the cursors of imported objects are, beside the Kafka clusters.
 const CLUSTER: &str = "import";
@@ -54,6 +56,8 @@ pub struct Report {
     pub found: Found,
     /// SHA-256 of its bytes, in hexadecimal; of a directory, of the list of its members.
     pub sha256: String,
+    /// How it was cut, where that does not follow from its bytes alone.
+    pub cut: Option<String>,
     /// Bytes of all its files.
     pub size_bytes: u64,
     /// Records that this import added; 0 when the object was in already.
@@ -80,7 +84,7 @@ struct Member {
 
 /// What the thread that reads an object hands over.
 enum Reading {
-    Identity { sha256: String, members: Vec<Member> },
+    Identity { sha256: String, cut: Option<String>, members: Vec<Member> },
     Units(Vec<Unit>),
     Done(Summary),
     Failed(io::Error),
@@ -154,7 +158,13 @@ impl Importer {
                     }
                     self.direct.reset().await?;
                 }
-                Err(error) => return Err(error.into()),
+                Err(error) => {
+                    // What is held of it must not be committed with what comes next.
+                    if let Err(error) = self.direct.reset().await {
+                        tracing::debug!(%error, "the tables cannot be read either");
+                    }
+                    return Err(error.into());
+                }
             }
         }
         Ok(reports)
@@ -162,7 +172,7 @@ impl Importer {
 
     fn committed(&mut self, pending: &mut Vec<Report>, reports: &mut Vec<Report>) {
         for report in pending.drain(..) {
-            self.direct.end(&stream(&report.sha256));
+            self.direct.end(&stream(&report.sha256, report.cut.as_deref()));
             reports.push(report);
         }
     }
@@ -177,6 +187,7 @@ impl Importer {
         let mut report = Report {
             found: found.clone(),
             sha256: String::new(),
+            cut: None,
             size_bytes: 0,
             records: 0,
             events: 0,
@@ -190,16 +201,16 @@ impl Importer {
         let reader = tokio::task::spawn_blocking(move || read_object(&reading, &keys, &hand_over));
         let mut members = Vec::new();
         let mut offset = 0;
-        let mut stream = stream("");
+        let mut stream = stream("", None);
         while let Some(read) = handed.recv().await {
             match read {
-                Reading::Identity { sha256, members: all } => {
+                Reading::Identity { sha256, cut, members: all } => {
                     report.size_bytes = all.iter().map(|member| member.size_bytes).sum();
                     progress(found, report.size_bytes);
-                    (report.sha256, members) = (sha256, all);
-                    stream = self::stream(&report.sha256);
+                    (report.sha256, report.cut, members) = (sha256, cut, all);
+                    stream = self::stream(&report.sha256, report.cut.as_deref());
                     // The same bytes under two names are one object.
-                    if pending.iter().any(|other| other.sha256 == report.sha256) {
+                    if pending.iter().any(|other| (&other.sha256, &other.cut) == (&report.sha256, &report.cut)) {
                         self.direct.commit().await?;
                         self.committed(pending, reports);
                     }
@@ -258,8 +269,12 @@ impl Importer {
 }
 
 /// The stream of an object.
-fn stream(sha256: &str) -> Stream {
-    Stream { cluster: CLUSTER.to_owned(), topic: format!("import/{sha256}"), partition: 0 }
+fn stream(sha256: &str, cut: Option<&str>) -> Stream {
+    let topic = match cut {
+        Some(cut) => format!("{IMPORTED}{sha256}/{cut}"),
+        None => format!("{IMPORTED}{sha256}"),
+    };
+    Stream { cluster: CLUSTER.to_owned(), topic, partition: 0 }
 }
 
 /// The record of the import itself.
@@ -270,6 +285,8 @@ fn tell(found: &Found, report: &Report, members: &[Member], records: i64, by: Op
         format: found.format.name(),
         size_bytes: report.size_bytes,
         sha256: &report.sha256,
+        cut: report.cut.as_deref(),
+        source: found.format.source().as_str(),
         members: match members.len() > 1 || found.path.is_dir() {
             true => members
                 .iter()
@@ -301,13 +318,26 @@ fn tell(found: &Found, report: &Report, members: &[Member], records: i64, by: Op
 
 /// Reads an object on a thread that may block: first all of its bytes for its name, then its units.
 fn read_object(found: &Found, keys: &Keys, hand_over: &mpsc::Sender<Reading>) {
-    let result = identify(found).and_then(|(sha256, members)| {
+    let read = || {
+        let before = states(found)?;
+        let (sha256, members) = identify(found)?;
+        let cut = found.cut(keys, &sha256)?;
         let mut reader = found.open(keys, &sha256)?;
         // Whoever receives may have stopped; then nobody needs the rest.
-        let _ = hand_over.blocking_send(Reading::Identity { sha256, members });
+        let _ = hand_over.blocking_send(Reading::Identity { sha256, cut, members });
         hand_over_units(reader.as_mut(), hand_over)?;
-        Ok(reader.summary())
-    });
+        let mut summary = reader.summary();
+        if states(found)? != before {
+            summary.find(
+                "Changed",
+                None,
+                "a file was written to while it was imported: its hash is another one".to_owned(),
+            );
+            summary.integrity = Some(Integrity::Incomplete);
+        }
+        Ok(summary)
+    };
+    let result: io::Result<Summary> = read();
     let _ = hand_over.blocking_send(match result {
         Ok(summary) => Reading::Done(summary),
         Err(error) => Reading::Failed(error),
@@ -355,6 +385,22 @@ fn identify(found: &Found) -> io::Result<(String, Vec<Member>)> {
         context.update(format!("{}  {}\n", member.sha256, member.file).as_bytes());
     }
     Ok((hex(context.finish().as_ref()), members))
+}
+
+/// By what it shows that a file was written to: its length, and when it was changed by the system's word.
+fn states(found: &Found) -> io::Result<Vec<(u64, u64, i64, i64)>> {
+    let mut files: Vec<(String, PathBuf)> = found.files.iter().map(|path| (String::new(), path.clone())).collect();
+    match found.path.is_dir() {
+        true => list(&found.path, &found.path, &mut files)?,
+        false if files.is_empty() => files.push((String::new(), found.path.clone())),
+        false => {}
+    }
+    files.sort();
+    let state = |(_, path): &(String, PathBuf)| {
+        let meta = path.metadata()?;
+        Ok((meta.ino(), meta.len(), meta.ctime(), meta.ctime_nsec()))
+    };
+    files.iter().map(state).collect()
 }
 
 /// The files in a directory and below; links are no files of it.

@@ -30,8 +30,8 @@ pub struct Again<'a> {
     pub message: Message<'a>,
     /// Ids of the events that it gave before.
     pub event_ids: &'a [String],
-    /// Whether it gave frames before.
-    pub has_frames: bool,
+    /// The pieces that it, or a record near it, gave before: session and position.
+    pub pieces: &'a [(String, i64)],
 }
 
 /// What came of records that were decoded again.
@@ -95,7 +95,6 @@ impl Redecoder {
         if !self.streams.contains_key(&stream) {
             let [events, frames] = &mut self.tables;
             let begun = [events.cursor(&stream).await?, frames.cursor(&stream).await?];
-            // Events come first: frames may be behind after a crash, and are told twice rather than never.
             let next = begun.into_iter().map(|cursor| cursor.unwrap_or(0)).min().unwrap_or(0);
             self.streams.insert(stream.clone(), Progress { begun, next });
         }
@@ -125,12 +124,14 @@ impl Redecoder {
         let mut rows = Rows {
             row,
             events: wants_events.then_some(&mut self.events),
-            frames: (wants_frames && !again.has_frames).then_some(&mut self.frames),
+            frames: wants_frames.then_some(&mut self.frames),
+            pieces: again.pieces.iter().map(|(session_id, seq)| (session_id.as_str(), *seq)).collect(),
+            is_doubtful: false,
             known: again.event_ids.iter().map(String::as_str).collect(),
             index: again.event_ids.len(),
             added: (0, 0),
         };
-        let understood = source::decode(source, message, &mut rows).is_ok();
+        let understood = source::decode(source, message, &mut rows).is_ok() && !rows.is_doubtful;
         let (index, (events, pieces)) = (rows.index, rows.added);
         self.done.events += events;
         self.done.pieces += pieces;
@@ -157,7 +158,8 @@ impl Redecoder {
     /// Commits what was decoded since the last commit.
     async fn commit(&mut self) -> Result<(), DirectError> {
         let rows = [self.events.finish()?, self.frames.finish()?];
-        for (position, (table, rows)) in self.tables.iter_mut().zip(&rows).enumerate() {
+        // The frames first: with the events a record stops being a dead letter, and nobody looks at it again.
+        for (position, (table, rows)) in self.tables.iter_mut().zip(&rows).enumerate().rev() {
             let advances: Vec<Advance> = self
                 .streams
                 .iter()
@@ -195,19 +197,23 @@ struct Rows<'a> {
     events: Option<&'a mut EventColumns>,
     frames: Option<&'a mut FrameColumns>,
     known: HashSet<&'a str>,
+    pieces: HashSet<(&'a str, i64)>,
+    /// Something could not be told from what the record gave before.
+    is_doubtful: bool,
     /// Number of the next event of the record.
     index: usize,
     added: (u64, u64),
 }
 
 impl Rows<'_> {
-    fn is_known(&self, event: &Event<'_>) -> bool {
-        match event.event_id.is_empty() {
-            false => self.known.contains(&*event.event_id),
-            // Such an event is known by its number in the record, which is another one when more is understood: where
-            // there are some already, it cannot be told which.
-            true => self.known.iter().any(|id| id.starts_with("kafka/")),
+    fn is_known(&mut self, event: &Event<'_>) -> bool {
+        if !event.event_id.is_empty() {
+            return self.known.contains(&*event.event_id);
         }
+        // Such an event is known by its number in the record, which is another one when more is understood: where there
+        // are some already, it cannot be told which, and the record stays a dead letter.
+        self.is_doubtful |= self.known.iter().any(|id| id.starts_with("kafka/"));
+        self.is_doubtful
     }
 }
 
@@ -224,6 +230,9 @@ impl Sink for Rows<'_> {
     }
 
     fn piece(&mut self, piece: &Piece<'_>) {
+        if self.pieces.contains(&(&*piece.session_id, piece.seq)) {
+            return;
+        }
         if let Some(frames) = &mut self.frames {
             frames.push(&self.row, piece);
             self.added.1 += 1;

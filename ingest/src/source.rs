@@ -91,6 +91,11 @@ impl SourceKind {
         }
     }
 
+    /// Whether there are messages of it; the others are cut from files alone.
+    pub fn is_sent(self) -> bool {
+        !matches!(self, Self::Ttyrec | Self::Script | Self::Sudo | Self::Custody)
+    }
+
     /// The kind of a name.
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|kind| kind.as_str() == name)
@@ -100,6 +105,15 @@ impl SourceKind {
 /// Header of a record that was cut from a file: which part of a format its value is. A message without it is what its
 /// source sends to Kafka.
 pub const FORM_HEADER: &str = "custody-form";
+
+/// What the topics of imported objects begin with. No topic of Kafka does: their names have no slash.
+pub const IMPORTED: &str = "import/";
+
+/// Which part of a format a record's value is. Only imports are believed: in Kafka anybody who may write to a topic could
+/// say so, and put words into the recording of another session.
+pub(crate) fn form<'a>(message: &Message<'a>) -> Option<&'a [u8]> {
+    message.header(FORM_HEADER).filter(|_| message.origin.topic.starts_with(IMPORTED))
+}
 
 /// Where the id of a session is looked for when the message's own object does not carry it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

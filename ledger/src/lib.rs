@@ -19,7 +19,7 @@ mod objects;
 mod writer;
 
 pub use location::{Ledger, LedgerError, Location};
-pub use objects::{Object, Objects, ObjectsError};
+pub use objects::{Object, Objects, ObjectsError, without_secrets};
 pub use writer::{Advance, AppendError, Appended, Stream, TableWriter};
 
 /// The Delta library, for the query engine that reads the tables.

@@ -49,6 +49,18 @@ pub struct Object {
     key: Key,
 }
 
+/// A URL without user, password, query and fragment: those may be secrets, and what an object is called goes into logs and
+/// evidence. Any other text is left as it is.
+pub fn without_secrets(text: &str) -> String {
+    let Ok(mut url) = Url::parse(text) else { return text.to_owned() };
+    // Both fail on URLs that have neither.
+    let _ = url.set_username("");
+    let _ = url.set_password(None);
+    url.set_query(None);
+    url.set_fragment(None);
+    url.into()
+}
+
 /// The objects under a prefix of a store.
 #[derive(Debug, Clone)]
 pub struct Objects {
@@ -68,16 +80,17 @@ impl Objects {
     ///
     /// [`ObjectsError::BadUrl`]. The store is not contacted yet.
     pub fn open(url: &str, options: &HashMap<String, String>) -> Result<Self, ObjectsError> {
-        let bad = |why: String| ObjectsError::BadUrl { url: url.to_owned(), why };
+        let bad = |why: String| ObjectsError::BadUrl { url: without_secrets(url), why };
         let parsed = Url::parse(url).map_err(|error| bad(error.to_string()))?;
         let is_option = |name: &String| STORE_VARIABLES.iter().any(|prefix| name.starts_with(prefix));
         let variables = std::env::vars().filter(|(name, _)| is_option(name));
         let options = variables.chain(options.clone()).map(|(name, value)| (name.to_ascii_lowercase(), value));
         let (store, prefix) = parse_url_opts(&parsed, options).map_err(|error| bad(error.to_string()))?;
-        Ok(Self { store: Arc::from(store), prefix, url: parsed })
+        let url = Url::parse(&without_secrets(url)).map_err(|error| bad(error.to_string()))?;
+        Ok(Self { store: Arc::from(store), prefix, url })
     }
 
-    /// The URL.
+    /// The URL, without what may be secret in it.
     pub fn url(&self) -> &Url {
         &self.url
     }

@@ -29,15 +29,15 @@ pub struct StoredRecord {
     pub source: String,
     /// Ids of the events that it gave.
     pub event_ids: Vec<String>,
-    /// Number of frames that it gave, or has a part in.
-    pub frames: i64,
+    /// Pieces of recordings that it, or a record near it, gave: session and position.
+    pub pieces: Vec<(String, i64)>,
 }
 
-/// Columns of [`StoredRecord`] for the records that `dead` names.
+/// Columns of [`StoredRecord`] for the records that `wanted` names.
 const STORED: &str = r#"
 SELECT
   r.topic, r."partition", r."offset", r.broker_at, r.key, r.headers, r.value, r.source, e.event_ids,
-  coalesce(f.frames, 0) AS frames
+  f.sessions, f.seqs
 FROM records r
 JOIN wanted w ON w.topic = r.topic AND w."partition" = r."partition" AND w."offset" = r."offset"
 LEFT JOIN (
@@ -47,8 +47,8 @@ LEFT JOIN (
   GROUP BY e.topic, e."partition", e."offset"
 ) e ON e.topic = r.topic AND e."partition" = r."partition" AND e."offset" = r."offset"
 LEFT JOIN (
-  SELECT w.topic, w."partition", w."offset", count(*) AS frames
-  FROM frames f
+  SELECT w.topic, w."partition", w."offset", array_agg(f.session_id) AS sessions, array_agg(f.seq) AS seqs
+  FROM (SELECT topic, "partition", first_offset, last_offset, session_id, unnest(seqs) AS seq FROM frames) f
   JOIN wanted w ON w.topic = f.topic AND w."partition" = f."partition"
     AND w."offset" BETWEEN f.first_offset AND f.last_offset
   GROUP BY w.topic, w."partition", w."offset"
@@ -126,7 +126,8 @@ impl RecordStream {
 }
 
 fn records(batch: &RecordBatch) -> Vec<StoredRecord> {
-    let [topic, partition, offset, broker_at, key, headers, value, source, event_ids, frames] = batch.columns() else {
+    let [topic, partition, offset, broker_at, key, headers, value, source, event_ids, sessions, seqs] = batch.columns()
+    else {
         return Vec::new();
     };
     let (topic, source) = (topic.as_string::<i32>(), source.as_string::<i32>());
@@ -134,7 +135,7 @@ fn records(batch: &RecordBatch) -> Vec<StoredRecord> {
     let broker_at = broker_at.as_primitive::<TimestampMicrosecondType>();
     let (key, value) = (key.as_binary::<i32>(), value.as_binary::<i32>());
     let (headers, event_ids) = (headers.as_list::<i32>(), event_ids.as_list::<i32>());
-    let frames = frames.as_primitive::<Int64Type>();
+    let (sessions, seqs) = (sessions.as_list::<i32>(), seqs.as_list::<i32>());
     (0..batch.num_rows())
         .map(|row| StoredRecord {
             topic: topic.value(row).to_owned(),
@@ -160,7 +161,14 @@ fn records(batch: &RecordBatch) -> Vec<StoredRecord> {
                 false => Vec::new(),
                 true => event_ids.value(row).as_string::<i32>().iter().flatten().map(str::to_owned).collect(),
             },
-            frames: frames.value(row),
+            pieces: match sessions.is_valid(row) && seqs.is_valid(row) {
+                false => Vec::new(),
+                true => {
+                    let (sessions, seqs) = (sessions.value(row), seqs.value(row));
+                    let pairs = sessions.as_string::<i32>().iter().zip(seqs.as_primitive::<Int64Type>());
+                    pairs.filter_map(|(session, seq)| Some((session?.to_owned(), seq?))).collect()
+                }
+            },
         })
         .collect()
 }

@@ -481,7 +481,7 @@ impl Engine {
         }))
     }
 
-    /// The recordings that gateways have stored and the ledger lacks, the latest first, a bounded number of them.
+    /// The recordings that gateways have stored and nobody has imported yet, the latest first, a bounded number of them.
     ///
     /// # Errors
     ///
@@ -491,7 +491,11 @@ impl Engine {
         let ended = ident("state").eq(lit("ended")).or(ident("uploaded").eq(lit(true)));
         let rows = reading.table("sessions", ident("output_bytes").eq(lit(0)).and(ended)).await?;
         let told = ident("uploaded").eq(lit(true)).or(ident("recording_ids").is_not_null());
-        let rows = rows.filter(told)?.sort(vec![ident("ended_at").sort(false, true)])?;
+        // What was looked at once gives no more by being looked at again.
+        let imported = reading.table("events", ident("kind").eq(lit("import"))).await?;
+        let imported = imported.select(vec![ident("session_id").alias("imported_id")])?.distinct()?;
+        let rows = rows.filter(told)?.join(imported, JoinType::LeftAnti, &["session_id"], &["imported_id"], None)?;
+        let rows = rows.sort(vec![ident("ended_at").sort(false, true)])?;
         let rows = rows.select_columns(&["session_id", "recording_ids"])?.limit(0, Some(ANNOUNCED_MAX))?;
         reading.rows(rows).await
     }

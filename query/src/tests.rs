@@ -1,6 +1,7 @@
 //! Tests of the views and the engine, over tables that were written by the road that ingest takes.
 
 mod engine;
+mod gateways;
 mod order;
 mod story;
 mod views;

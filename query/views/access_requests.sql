@@ -20,6 +20,7 @@
 -- deniers           everyone who voted or set DENIED
 -- self_approved     the requester is one of the approvers or updaters, by whatever name
 -- expires_at        end of the access: by the approving event, else by the creation, else the latest that is known
+-- closed_at         when an approved access was taken back before its end: denied, revoked or deleted after the approval
 -- expired, deleted  the gateway said so
 -- created_event_id, approved_event_id
 --                   the events that the creation and the approval rest on
@@ -75,6 +76,9 @@ whole AS (
       max(expires_at) FILTER (WHERE kind = 'request.create'),
       max(expires_at)
     ) AS expires_at,
+    min(at) FILTER (
+      WHERE (request_state IN ('DENIED', 'REVOKED') OR kind = 'request.delete') AND at > least(reviewed_at, updated_at)
+    ) AS closed_at,
     coalesce(bool_or(kind = 'request.expire'), false) AS expired,
     coalesce(bool_or(kind = 'request.delete'), false) AS deleted,
     min(event_id) FILTER (WHERE kind = 'request.create') AS created_event_id,
@@ -124,6 +128,7 @@ SELECT
   coalesce(array_has(person(approvers), person(requester)), false)
     OR coalesce(array_has(person(updaters), person(requester)), false) AS self_approved,
   expires_at,
+  closed_at,
   expired,
   deleted,
   created_event_id,

@@ -23,9 +23,7 @@
 WITH pieces AS (
   SELECT
     source, session_id,
-    missing(positions, CASE WHEN clock = 'first_output' THEN lens END) AS missing_bytes,
-    CAST(NULL AS VARCHAR) AS integrity,
-    CAST(NULL AS VARCHAR) AS findings
+    missing(positions, CASE WHEN clock = 'first_output' THEN lens END) AS missing_bytes
   FROM frames
   GROUP BY source, session_id
 ),
@@ -45,16 +43,19 @@ numbered AS (
 ),
 imported AS (
   SELECT
+    json_get_str(detail, 'source') AS source,
     session_id,
-    -- Of several imports the most trusted says how far the recording can be: it is there.
-    max(CASE integrity
+    -- Of several imports the least trusted says how far the recording can be: the pieces of all are in it.
+    min(CASE integrity
       WHEN 'failed' THEN 1 WHEN 'incomplete' THEN 2 WHEN 'complete' THEN 3 WHEN 'checksums' THEN 4
       WHEN 'self_signed' THEN 5 WHEN 'authentic' THEN 6
     END) AS level,
-    min(json_get_str(detail, 'findings', 0, 'kind')) AS finding
+    text_union(json_get_str(detail, 'findings', 0, 'kind')) AS findings
   FROM events
   WHERE kind = 'import' AND session_id IS NOT NULL AND integrity IS NOT NULL
-  GROUP BY session_id
+    -- One that could not be decrypted gave no pieces; the same object may have been imported since with its key.
+    AND json_get_str(detail, 'cut') IS DISTINCT FROM 'sealed'
+  GROUP BY json_get_str(detail, 'source'), session_id
 ),
 known AS (
   SELECT
@@ -64,14 +65,14 @@ known AS (
       WHEN 1 THEN 'failed' WHEN 2 THEN 'incomplete' WHEN 3 THEN 'complete' WHEN 4 THEN 'checksums'
       WHEN 5 THEN 'self_signed' WHEN 6 THEN 'authentic'
     END AS integrity,
-    i.finding,
+    array_to_string(i.findings, ', ') AS finding,
     p.missing_bytes,
     CASE WHEN s.output_bytes > 0 THEN n.missing_events END AS missing_events,
     s.uploaded OR coalesce(s.recorded, false) OR s.recording_ids IS NOT NULL AS announced
   FROM sessions s
   LEFT JOIN pieces p ON p.source = s.source AND p.session_id = s.session_id
   LEFT JOIN numbered n ON n.source = s.source AND n.session_id = s.session_id
-  LEFT JOIN imported i ON i.session_id = s.session_id
+  LEFT JOIN imported i ON i.source = s.source AND i.session_id = s.session_id
 )
 SELECT
   source,

@@ -4,7 +4,7 @@
 -- session_id        the session that was recorded
 -- frames            number of rows in `frames`
 -- output_bytes      bytes that the terminal showed; pieces that were delivered twice count twice
--- first_at, last_at wall clock of the first and the last piece; when Custody got them, where no piece has a time
+-- first_at, last_at wall clock of the first and the last piece; when Custody got them, where no piece has a time and it was not imported
 -- has_header        the stream's header came (sources that have one)
 -- has_input         what was typed, or asked, is in it
 -- has_end           the gateway said in the stream that the session is over
@@ -15,8 +15,8 @@ SELECT
   session_id,
   count(*) AS frames,
   sum(output_bytes) AS output_bytes,
-  min(coalesce(first_at, ingested_at)) AS first_at,
-  max(coalesce(last_at, ingested_at)) AS last_at,
+  min(coalesce(first_at, CASE WHEN NOT starts_with(topic, 'import/') THEN ingested_at END)) AS first_at,
+  max(coalesce(last_at, CASE WHEN NOT starts_with(topic, 'import/') THEN ingested_at END)) AS last_at,
   bool_or(strpos(codes, 'h') > 0) AS has_header,
   bool_or(strpos(codes, 'i') > 0) AS has_input,
   bool_or(strpos(codes, 'e') > 0) AS has_end,

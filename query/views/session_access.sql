@@ -15,12 +15,12 @@
 --                       correlation id
 --                       gateway_review: the gateway itself reviewed the session, or a session that its credentials come
 --                       from, or opened a window for its user on its target
---                       policy: a decision names the session, or allowed the same person on the same target near its
---                       start
+--                       policy: a decision names the session
 --                       ticket: no explicit link; the session, or a decision linked to it, names the ticket of an
 --                       approved request of the same person
 --                       inferred: no explicit link; an approved request of the same person covers the session's start
---                       (leaf clusters lose the ids). Likely, never certain
+--                       (leaf clusters lose the ids), or a decision allowed the same person on the same target near it.
+--                       Likely, never certain
 --                       none: nothing was found
 -- link_facts            what the link rests on, in words
 -- link_event_ids        the events that it rests on
@@ -29,7 +29,8 @@
 -- ended_within_window   ended no later than the access did; null where either is unknown
 --
 -- The windows, each used once below:
---   a decision is near a session that starts from 1 minute before (clocks differ) to 15 minutes after it;
+--   a decision is near a session that starts from 1 minute before (clocks differ) to 15 minutes after it, and one whose
+--   id the session carries is its own to 1 hour after it, else it is inferred;
 --   a ticket is looked for from 1 day before the request's approval to 1 day after its end.
 WITH carried AS (
   SELECT
@@ -53,14 +54,15 @@ WITH carried AS (
   )
   GROUP BY source, session_id, request_id
 ),
--- The session that a session's credentials come from: hoop names it where others name a request.
+-- The session that a session's credentials come from: hoop names it where others name a request. Its owner can write
+-- that, so it is believed of the same person on the same target while the access lasts.
 lent AS (
   SELECT source, session_id, request_id, substr(request_id, 9) AS lender, event_id
   FROM carried
   WHERE source = 'hoop' AND request_id LIKE 'session:%'
 ),
 lenders AS (
-  SELECT source, session_id, unnest(request_ids) AS request_id
+  SELECT DISTINCT source, session_id, actor, target, unnest(request_ids) AS request_id
   FROM events
   WHERE source = 'hoop' AND kind = 'session.start' AND request_ids IS NOT NULL
 ),
@@ -86,7 +88,7 @@ linked AS (
     r.requester AS reason_by,
     r.approvers,
     r.approved_at,
-    r.expires_at AS access_expires_at,
+    least(r.expires_at, r.closed_at) AS access_expires_at,
     r.tickets,
     CASE
       WHEN s.request_id IS NULL THEN 'none'
@@ -113,18 +115,22 @@ linked AS (
     r.requester,
     r.approvers,
     r.approved_at,
-    r.expires_at,
+    least(r.expires_at, r.closed_at),
     r.tickets,
     CASE WHEN r.request_id IS NULL THEN 'none' ELSE 'gateway_review' END,
-    'request id on session ' || l.lender || ', which its credentials come from',
-    make_array(l.event_id),
+    CASE WHEN r.request_id IS NOT NULL
+      THEN 'request id on session ' || l.lender || ', which its credentials come from'
+    END,
+    CASE WHEN r.request_id IS NOT NULL THEN make_array(l.event_id) END,
     NULL,
     false,
     false
   FROM requested s
   JOIN lent l ON l.source = s.source AND l.session_id = s.session_id AND l.request_id = s.request_id
-  LEFT JOIN lenders c ON c.session_id = l.lender
+  LEFT JOIN lenders c
+    ON c.session_id = l.lender AND person(c.actor) = person(s.actor) AND c.target = s.target
   LEFT JOIN access_requests r ON r.source = c.source AND r.request_id = c.request_id
+    AND s.started_at BETWEEN r.approved_at AND coalesce(least(r.expires_at, r.closed_at), s.started_at)
   UNION ALL
   -- Decisions that name the session.
   SELECT
@@ -161,8 +167,11 @@ linked AS (
     CASE WHEN d.outcome = 'allow' THEN coalesce(d.approved_at, d.occurred_at) END,
     CASE WHEN d.outcome = 'allow' THEN d.expires_at END,
     text_set(make_array(tickets(d.reason), make_array(d.ticket))),
-    'explicit',
-    'the correlation id of the session is the id of the decision (' || d.outcome || ')',
+    CASE WHEN s.started_at BETWEEN d.occurred_at - INTERVAL '1 minute' AND d.occurred_at + INTERVAL '1 hour'
+      THEN 'explicit' ELSE 'inferred'
+    END,
+    'the correlation id of the session is the id of the decision (' || d.outcome || ')'
+      || CASE WHEN person(d.actor) <> person(s.actor) THEN ', asked for ' || d.actor ELSE '' END,
     make_array(d.event_id),
     NULL,
     false,
@@ -184,8 +193,11 @@ linked AS (
     CASE WHEN d.outcome = 'allow' THEN coalesce(d.approved_at, d.occurred_at) END,
     CASE WHEN d.outcome = 'allow' THEN d.expires_at END,
     text_set(make_array(tickets(d.reason), make_array(d.ticket))),
-    'explicit',
-    'session and decision (' || d.outcome || ') carry the same correlation id',
+    CASE WHEN s.started_at BETWEEN d.occurred_at - INTERVAL '1 minute' AND d.occurred_at + INTERVAL '1 hour'
+      THEN 'explicit' ELSE 'inferred'
+    END,
+    'session and decision (' || d.outcome || ') carry the same correlation id'
+      || CASE WHEN person(d.actor) <> person(s.actor) THEN ', asked for ' || d.actor ELSE '' END,
     make_array(d.event_id),
     NULL,
     false,
@@ -205,7 +217,7 @@ linked AS (
     coalesce(d.approved_at, d.occurred_at),
     d.expires_at,
     text_set(make_array(tickets(d.reason), make_array(d.ticket))),
-    'policy',
+    'near',
     'decision (allow) for the same person and target near the start',
     make_array(d.event_id),
     NULL,
@@ -215,8 +227,6 @@ linked AS (
   JOIN policy_decisions d ON person(d.actor) = s.person AND d.target = s.target
     AND s.started_at BETWEEN d.occurred_at - INTERVAL '1 minute' AND d.occurred_at + INTERVAL '15 minutes'
   WHERE d.session_id IS NULL AND d.outcome = 'allow'
-    AND (s.correlation_ids IS NULL OR NOT coalesce(array_has(s.correlation_ids, d.decision_id), false))
-    AND (s.correlation_ids IS NULL OR NOT coalesce(array_has(s.correlation_ids, d.correlation_id), false))
   UNION ALL
   -- Approved requests of the same person, for sessions that carry no id: candidates, weighed below.
   SELECT
@@ -227,19 +237,19 @@ linked AS (
     r.requester,
     r.approvers,
     r.approved_at,
-    r.expires_at,
+    least(r.expires_at, r.closed_at),
     r.tickets,
     'candidate',
     NULL,
     make_array(r.approved_event_id),
     tickets(s.reason),
-    r.source = s.source AND s.started_at BETWEEN r.approved_at AND r.expires_at,
+    r.source = s.source AND s.started_at BETWEEN r.approved_at AND least(r.expires_at, r.closed_at),
     r.standing AND r.source = s.source AND r.target = s.target
-      AND s.started_at BETWEEN r.approved_at AND r.expires_at
+      AND s.started_at BETWEEN r.approved_at AND least(r.expires_at, r.closed_at)
   FROM sessions s
   JOIN access_requests r ON person(r.requester) = s.person
     AND s.started_at BETWEEN r.approved_at - INTERVAL '1 day'
-      AND coalesce(r.expires_at, r.approved_at) + INTERVAL '1 day'
+      AND coalesce(least(r.expires_at, r.closed_at), r.approved_at) + INTERVAL '1 day'
   WHERE s.request_ids IS NULL
 ),
 weighed AS (
@@ -249,7 +259,11 @@ weighed AS (
       session_tickets,
       text_set(array_agg(CASE WHEN decision_id IS NOT NULL THEN tickets END)
         OVER (PARTITION BY source, cluster, session_id))
-    )) AS named
+    )) AS named,
+    -- Where a decision is known by its id, others near it are others.
+    count(CASE WHEN link_method IN ('explicit', 'policy') THEN decision_id END)
+      OVER (PARTITION BY source, cluster, session_id) AS exact_decisions,
+    count(CASE WHEN link_method = 'near' THEN 1 END) OVER (PARTITION BY source, cluster, session_id) AS near_decisions
   FROM linked
 ),
 settled AS (
@@ -257,12 +271,15 @@ settled AS (
     source, cluster, session_id, actor, target, started_at, ended_at, request_id, decision_id, reason, reason_by,
     approvers, approved_at, access_expires_at, tickets, link_event_ids,
     CASE
+      WHEN link_method = 'near' THEN CASE WHEN exact_decisions = 0 THEN 'inferred' END
       WHEN link_method <> 'candidate' THEN link_method
       WHEN opened THEN 'gateway_review'
       WHEN array_has_any(tickets, named) THEN 'ticket'
       WHEN covered THEN 'inferred'
     END AS link_method,
     CASE
+      WHEN link_method = 'near' AND near_decisions > 1
+        THEN link_facts || ', one of ' || CAST(near_decisions AS VARCHAR)
       WHEN link_method <> 'candidate' THEN link_facts
       WHEN opened THEN 'the review opened a window for the same person on the same target, which covers the start'
       WHEN array_has_any(tickets, named)

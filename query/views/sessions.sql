@@ -15,7 +15,7 @@
 -- started_at        the start's own time, else the beginning that the end states, else the first trace of the session
 -- ended_at          the end that the gateway states; else, when the recording is said to be complete, the last trace
 -- duration_ms       from started_at to ended_at
--- state             ended | running (a start and no end) | unknown (neither)
+-- state             ended (also when all that is known of it was imported) | running (a start and no end) | unknown (neither)
 -- interactive       the gateway says whether it had a terminal
 -- request_ids       every access request that its events carry
 -- correlation_ids   ids that callers gave their requests at the gateway
@@ -29,7 +29,9 @@
 WITH facts AS (
   SELECT
     *,
-    coalesce(occurred_at, broker_at, ingested_at) AS at,
+    -- When an object was imported says nothing of when it happened.
+    coalesce(occurred_at, broker_at, CASE WHEN NOT starts_with(topic, 'import/') THEN ingested_at END) AS at,
+    starts_with(topic, 'import/') AS imported,
     -- Boundary's controllers and workers each tell a part of one session, under their own names.
     CASE WHEN source <> 'boundary' THEN cluster END AS gateway
   FROM events
@@ -83,6 +85,7 @@ said AS (
     text_union(correlation_id) AS correlation_ids,
     text_union(recording_id) AS recording_ids,
     bool_or(recorded) AS recorded,
+    bool_and(imported) AS imported,
     CAST(NULL AS BIGINT) AS frames,
     CAST(NULL AS BIGINT) AS output_bytes,
     min(at) FILTER (WHERE false) AS first_frame_at,
@@ -98,7 +101,7 @@ both AS (
   UNION ALL
   SELECT
     source, cluster, session_id, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL,
-    NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL,
+    NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL,
     frames, output_bytes, first_at AS first_frame_at, last_at AS last_frame_at, has_header, has_input, has_end
   FROM recordings
 ),
@@ -125,6 +128,7 @@ whole AS (
       WHEN max(upload_at) IS NOT NULL THEN coalesce(max(last_frame_at), max(upload_at))
     END AS ended_at,
     min(start_at) IS NOT NULL OR coalesce(bool_or(has_header), false) AS has_start,
+    coalesce(bool_and(imported), false) AS imported,
     bool_or(interactive) AS interactive,
     text_union(request_ids) AS request_ids,
     text_union(correlation_ids) AS correlation_ids,
@@ -155,7 +159,7 @@ SELECT
   started_at,
   ended_at,
   (CAST(ended_at AS BIGINT) - CAST(started_at AS BIGINT)) / 1000 AS duration_ms,
-  CASE WHEN ended_at IS NOT NULL THEN 'ended' WHEN has_start THEN 'running' ELSE 'unknown' END AS state,
+  CASE WHEN ended_at IS NOT NULL OR imported THEN 'ended' WHEN has_start THEN 'running' ELSE 'unknown' END AS state,
   interactive,
   request_ids,
   correlation_ids,

@@ -172,7 +172,8 @@ impl Recording {
     /// but each topic partition of asciicast lines is a stream of its own, because its `seq` count from its offsets. When
     /// a session has several streams, the one with the most output is the recording (of equals, the first in the order
     /// of the clocks in [`Clock`](custody_schemas::frame::Clock), then the lowest topic, partition and channel) and the
-    /// others are findings. [`from_channel`](Self::from_channel) reads another one.
+    /// others of its channel are findings. [`from_channel`](Self::from_channel) reads another channel, of those that
+    /// [`channels`] lists.
     ///
     /// **Pieces.** Of the pieces with one `seq`, the first received (by topic, partition, offset) is kept.
     ///
@@ -211,7 +212,8 @@ impl Recording {
 
         let mut recording = timeline::read(&chosen);
         recording.session_id = session_id;
-        recording.findings.extend(streams.iter().map(|other| Finding::OtherStream {
+        let same = streams.iter().filter(|other| other.key.channel == chosen.key.channel);
+        recording.findings.extend(same.map(|other| Finding::OtherStream {
             stream: other.key.to_string(),
             pieces: other.pieces.len(),
             output_bytes: other.output_bytes(),

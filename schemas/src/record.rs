@@ -1,4 +1,4 @@
-//! A record: one Kafka message exactly as received.
+//! A record: one message exactly as received, from Kafka, from a sender, or as a unit of an imported object.
 
 use std::fmt;
 

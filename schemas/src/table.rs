@@ -11,7 +11,7 @@ use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 /// A table of the ledger that ingest writes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Table {
-    /// One row per Kafka message, exactly as received.
+    /// One row per message, exactly as received: from Kafka, pushed by a sender, or cut from an object at rest.
     Records,
     /// One row per normalised audit fact.
     Events,
@@ -35,7 +35,7 @@ impl Table {
     /// What the table holds, in one line (kept in the table's own metadata).
     pub fn comment(self) -> &'static str {
         match self {
-            Self::Records => "One Kafka message exactly as received, decodable or not",
+            Self::Records => "One message exactly as received, decodable or not",
             Self::Events => "One normalised audit fact, derived from a record",
             Self::Frames => "A run of timed pieces of one recorded session, derived from records",
         }

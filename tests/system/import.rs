@@ -97,7 +97,10 @@ fn a_folder_is_imported_once_and_every_object_is_told_of() {
          byte_length(json_get_str(detail, 'sha256')) AS digits FROM events WHERE kind = 'import' ORDER BY source_type",
     );
     assert_eq!(imports.len(), 4);
-    assert_eq!(imports[0], json!({"source_type": "import.asciicast", "size": CAST.len(), "members": null, "digits": 64}));
+    assert_eq!(
+        imports[0],
+        json!({"source_type": "import.asciicast", "size": CAST.len(), "members": null, "digits": 64})
+    );
     assert_eq!(imports[2]["members"], 2);
     // Recordings are sessions that can be looked at.
     let sessions = custody.sql("SELECT source, session_id, output_bytes, recording FROM sessions ORDER BY source");

@@ -291,7 +291,7 @@ impl BsrReader {
     /// A small file of the container, unless it is missing, no regular file, or too large.
     fn small_file(&self, path: &str) -> io::Result<Found> {
         let full = self.root.join(path);
-        if !is_regular_file(&full)? {
+        if !super::is_regular_file(&full)? {
             return Ok(Found::Missing);
         }
         let mut bytes = Vec::new();
@@ -617,15 +617,6 @@ fn requested_program(root: &Path, dir: &str) -> io::Result<Option<&'static str>>
     Ok(None)
 }
 
-/// Whether there is a file, and no link to one.
-fn is_regular_file(path: &Path) -> io::Result<bool> {
-    match fs::symlink_metadata(path) {
-        Ok(metadata) => Ok(metadata.is_file()),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
-        Err(error) => Err(error),
-    }
-}
-
 /// A file, hashed as it is read.
 struct Hashed {
     file: File,
@@ -700,7 +691,7 @@ impl Stream {
     /// Opens a file; `None` when it is not there.
     fn open(root: &Path, name: &str, path: String, sum: Option<[u8; 32]>) -> io::Result<Option<Self>> {
         let full = root.join(&path);
-        if !is_regular_file(&full)? {
+        if !super::is_regular_file(&full)? {
             return Ok(None);
         }
         let mut stream = Self {

@@ -125,15 +125,19 @@ impl Reader for Documents {
         if self.done {
             return Ok(None);
         }
-        let document = match self.document() {
-            Ok(document) => document,
+        let mut document = Vec::new();
+        let is_there = match self.document(&mut document) {
+            Ok(is_there) => is_there,
             Err(error) if is_damage(&error) => {
                 self.summary.find("Truncated", None, "the compressed file is damaged or cut off".to_owned());
-                None
+                self.done = true;
+                // What came out before the damage is what is left of the last document.
+                !document.is_empty()
             }
             Err(error) => return Err(error),
         };
-        self.done = document.is_none();
+        self.done |= !is_there;
+        let document = is_there.then_some(document);
         Ok(document.map(|value| Unit { source: self.source, key: self.key.clone(), headers: Vec::new(), value }))
     }
 
@@ -143,15 +147,14 @@ impl Reader for Documents {
 }
 
 impl Documents {
-    /// The next document or line.
-    fn document(&mut self) -> io::Result<Option<Vec<u8>>> {
-        let Some(first) = self.skip_to_document()? else { return Ok(None) };
+    /// Reads the next document or line; `false` when there is none.
+    fn document(&mut self, document: &mut Vec<u8>) -> io::Result<bool> {
+        let Some(first) = self.skip_to_document()? else { return Ok(false) };
         let mut scan = Scan::new(first);
-        let mut document = Vec::new();
         loop {
             let buffer = self.text.fill_buf()?;
             if buffer.is_empty() {
-                return Ok(Some(document));
+                return Ok(true);
             }
             let room = DOCUMENT_BYTES_MAX - document.len();
             let (taken, is_whole) =
@@ -159,7 +162,7 @@ impl Documents {
             document.extend_from_slice(buffer.get(..taken).unwrap_or(buffer));
             self.text.consume(taken);
             if is_whole || document.len() >= DOCUMENT_BYTES_MAX {
-                return Ok(Some(document));
+                return Ok(true);
             }
         }
     }
@@ -285,7 +288,11 @@ mod tests {
         let path = folder.path().join("file");
         std::fs::write(&path, &bytes[..bytes.len() - 6]).unwrap();
         let mut reader = open(&path, SourceKind::Opa).unwrap();
-        while reader.next().unwrap().is_some() {}
+        let mut values = Vec::new();
+        while let Some(unit) = reader.next().unwrap() {
+            values.push(String::from_utf8(unit.value).unwrap());
+        }
+        assert_eq!(values, ["{\"a\":1}", "{\"b\":2}"], "what came out before the damage is kept");
         assert_eq!(reader.summary().findings[0].kind, "Truncated");
     }
 

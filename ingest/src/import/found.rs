@@ -48,6 +48,20 @@ impl Format {
         }
     }
 
+    /// The source system that it is of.
+    pub fn source(self) -> SourceKind {
+        match self {
+            Self::TeleportRecording => SourceKind::Teleport,
+            Self::Bsr => SourceKind::Boundary,
+            Self::Asciicast => SourceKind::Asciicast,
+            Self::Ttyrec => SourceKind::Ttyrec,
+            Self::Script => SourceKind::Script,
+            Self::Sudo => SourceKind::Sudo,
+            Self::Tlog => SourceKind::Tlog,
+            Self::Documents(source) => source,
+        }
+    }
+
     /// Whether its recordings do not say which session they are of.
     pub fn is_nameless(self) -> bool {
         matches!(self, Self::Asciicast | Self::Ttyrec | Self::Script | Self::Sudo)
@@ -117,7 +131,8 @@ impl Finding {
         let names: Vec<String> = entries.iter().map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
         let container = match () {
             () if bsr::is_container(path) => Some(Format::Bsr),
-            () if sudo::recognises(&names) => Some(Format::Sudo),
+            // What a link points at is no part of the log.
+            () if sudo::recognises(&names) && !entries.iter().any(is_link) => Some(Format::Sudo),
             () => None,
         };
         if let Some(format) = container {
@@ -215,6 +230,10 @@ impl Finding {
     }
 }
 
+fn is_link(entry: &std::fs::DirEntry) -> bool {
+    entry.file_type().is_ok_and(|kind| kind.is_symlink())
+}
+
 fn size_of(folder: &Path, depth: usize) -> io::Result<u64> {
     let mut size_bytes = 0;
     for entry in std::fs::read_dir(folder)? {
@@ -230,6 +249,26 @@ fn size_of(folder: &Path, depth: usize) -> io::Result<u64> {
 }
 
 impl Found {
+    /// How the object is cut, where that does not follow from its bytes alone; see [`importer`](crate::importer).
+    pub(crate) fn cut(&self, keys: &Keys, sha256: &str) -> io::Result<Option<String>> {
+        if let Some(session_id) = self.session_id.as_ref().filter(|_| self.format.is_nameless()) {
+            return Ok(Some(format!("session-{session_id}")));
+        }
+        match self.format {
+            Format::Documents(source) if documents::recognise(&documents::head(&self.path)?) != Some(source) => {
+                Ok(Some(format!("source-{}", source.as_str())))
+            }
+            // Whether all of it can be decrypted is known when all of it was read.
+            Format::TeleportRecording if teleport::is_encrypted(&terminal::head(&self.path)?) => {
+                let mut reader = self.open(keys, sha256)?;
+                while reader.next()?.is_some() {}
+                let is_sealed = reader.summary().findings.iter().any(|finding| finding.kind == "Encrypted");
+                Ok(is_sealed.then(|| "sealed".to_owned()))
+            }
+            _ => Ok(None),
+        }
+    }
+
     /// Opens it. `sha256` is the object's own, by which a session that it does not name is called.
     pub(crate) fn open(&self, keys: &Keys, sha256: &str) -> io::Result<Box<dyn Reader>> {
         let by_hash = || format!("import-{}", sha256.get(..SESSION_DIGITS).unwrap_or(sha256));

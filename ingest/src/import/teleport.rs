@@ -59,6 +59,11 @@ fn is_parts(head: &[u8]) -> bool {
     size < PART_BYTES_PLAUSIBLE && padding < PART_BYTES_PLAUSIBLE && (size == 0 || begins_well)
 }
 
+/// Whether the first part of a recording is encrypted: then all of them are.
+pub(crate) fn is_encrypted(head: &[u8]) -> bool {
+    number(head, 0) == Some(2) && head.get(HEADER_BYTES).is_some_and(|flags| flags & FLAG_ENCRYPTED != 0)
+}
+
 /// Eight bytes, the most significant first.
 fn number(bytes: &[u8], at: usize) -> Option<u64> {
     bytes.get(at..)?.first_chunk().map(|bytes| u64::from_be_bytes(*bytes))
@@ -86,7 +91,7 @@ pub(crate) fn open(path: &Path, keys: &TeleportKeys) -> io::Result<Box<dyn Reade
 /// The output of the recording whose events a file has, when it lies beside it.
 pub(crate) fn output_beside(path: &Path) -> Option<std::path::PathBuf> {
     let name = path.file_name()?.to_str()?.strip_suffix(".events.json")?;
-    Some(path.with_file_name(format!("{name}.stream"))).filter(|path| path.is_file())
+    Some(path.with_file_name(format!("{name}.stream"))).filter(|path| super::is_regular_file(path).unwrap_or(false))
 }
 
 /// The id in `<uuid>.tar`.

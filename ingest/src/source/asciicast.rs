@@ -19,7 +19,7 @@ use serde::de::{DeserializeSeed, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
 use super::object::{Object, int};
-use super::{FORM_HEADER, Sink, Source, timing};
+use super::{Sink, Source, timing};
 
 /// Bound on the lines of one message. A line's position in its stream is the offset of its message times this, plus its
 /// number in the message.
@@ -35,7 +35,7 @@ const TIMESTAMP_MAX: i64 = 253_402_300_799;
 
 /// Decodes one message of an asciicast topic.
 pub(super) fn decode(source: &Source, message: &Message<'_>, sink: &mut dyn Sink) -> Result<(), DecodeError> {
-    let form = message.header(FORM_HEADER).unwrap_or_default();
+    let form = super::form(message).unwrap_or_default();
     if form == LINE_PART.as_bytes() {
         return Err(DecodeError::new(ErrorKind::TooLarge, "a part of a line that is too long"));
     }

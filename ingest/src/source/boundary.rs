@@ -12,7 +12,7 @@ use custody_schemas::time::Micros;
 
 use super::object::{Document, Object, Time, canonical, int, text, time};
 use super::wrapper::{self, Unpacked};
-use super::{FORM_HEADER, Sink, Source};
+use super::{Sink, Source};
 
 mod audit;
 pub(crate) mod bsr;
@@ -24,7 +24,7 @@ pub use signature::{AuditKey, InvalidAuditKey};
 
 /// Decodes one message of a Boundary topic, or one part of a session recording.
 pub(super) fn decode(source: &Source, message: &Message<'_>, sink: &mut dyn Sink) -> Result<(), DecodeError> {
-    if let Some(form) = message.header(FORM_HEADER) {
+    if let Some(form) = super::form(message) {
         return bsr::decode(form, message, sink);
     }
     wrapper::unpack(message.value, &mut Boundary { keys: &source.settings.boundary_audit_keys, sink })

@@ -24,6 +24,11 @@ pub(crate) struct ImportRecord<'a> {
     pub(crate) size_bytes: u64,
     /// Of the file; of a directory, that of the list of its members as `sha256sum` prints it.
     pub(crate) sha256: &'a str,
+    /// How it was cut, where that does not follow from its bytes alone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) cut: Option<&'a str>,
+    /// The source system that it is of.
+    pub(crate) source: &'static str,
     /// The files of a directory.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) members: Vec<MemberRecord<'a>>,
@@ -90,7 +95,10 @@ impl Unpacked for Custody<'_> {
         let imported_at = object.time("imported_at");
         let mut event = Event {
             event_id: match &sha256 {
-                Some(sha256) => Cow::Owned(["custody/import/", sha256].concat()),
+                Some(sha256) => {
+                    let cut = object.json("cut").and_then(string).map(|cut| format!("/{cut}")).unwrap_or_default();
+                    Cow::Owned(["custody/import/", sha256, &cut].concat())
+                }
                 None => Cow::Borrowed(""),
             },
             occurred_at: imported_at.at(),
@@ -137,6 +145,8 @@ mod tests {
             format: "teleport-recording",
             size_bytes: 17,
             sha256: "ab",
+            cut: None,
+            source: "teleport",
             members: Vec::new(),
             imported_at: "2026-11-02T09:00:00Z".to_owned(),
             imported_by: Some("auditor"),
@@ -156,7 +166,7 @@ mod tests {
                 "target": "s3://recordings/s1.tar", "target_kind": "object", "outcome": "failure", "session_id": "s1",
                 "integrity": "failed",
                 "detail": {"findings": [{"detail": "5 events are missing", "kind": "Gap"}],
-                    "format": "teleport-recording", "records": 3, "sha256": "ab", "size_bytes": 17}})]
+                    "format": "teleport-recording", "records": 3, "sha256": "ab", "size_bytes": 17, "source": "teleport"}})]
         );
         for (value, error) in [("{}", ErrorKind::UnexpectedShape), (r#"{"custody":"x"}"#, ErrorKind::UnexpectedShape)] {
             assert_eq!(decoded(SourceKind::Custody, value).error, Some(error), "{value}");

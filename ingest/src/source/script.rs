@@ -13,7 +13,7 @@ use custody_schemas::record::{DecodeError, ErrorKind, Message};
 use custody_schemas::time::{Micros, Parsed, parse_rfc3339};
 
 use super::timing::{self, Grammar, Line, Run, What};
-use super::{FORM_HEADER, Sink, Source};
+use super::{Sink, Source};
 
 /// Form of a run with lines of the classic form.
 pub(crate) const CLASSIC: &str = "script-classic";
@@ -63,7 +63,7 @@ fn size(signal: &[u8]) -> Option<What<'static>> {
 
 /// Decodes one run.
 pub(super) fn decode(source: &Source, message: &Message<'_>, sink: &mut dyn Sink) -> Result<(), DecodeError> {
-    let (grammar, is_classic): (Grammar, bool) = match message.header(FORM_HEADER) {
+    let (grammar, is_classic): (Grammar, bool) = match super::form(message) {
         Some(form) if form == CLASSIC.as_bytes() => (classic, true),
         Some(form) if form == ADVANCED.as_bytes() => (advanced, false),
         Some(form) if form == timing::REST.as_bytes() => {

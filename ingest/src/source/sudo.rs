@@ -13,7 +13,7 @@ use custody_schemas::time::Micros;
 
 use super::object::{Object, int, texts};
 use super::timing::{self, Line, Run, What};
-use super::{FORM_HEADER, Sink, Source};
+use super::{Sink, Source};
 
 /// Form of the file `log.json`.
 pub(crate) const LOG_JSON: &str = "sudo-log-json";
@@ -60,7 +60,7 @@ fn bytes(stream: &'static str, code: Code, len: &[u8]) -> Result<What<'static>, 
 
 /// Decodes one part of a log.
 pub(super) fn decode(source: &Source, message: &Message<'_>, sink: &mut dyn Sink) -> Result<(), DecodeError> {
-    let form = message.header(FORM_HEADER).and_then(|form| std::str::from_utf8(form).ok()).unwrap_or_default();
+    let form = super::form(message).and_then(|form| std::str::from_utf8(form).ok()).unwrap_or_default();
     let session = source
         .session_id_of_message(message)
         .ok_or_else(|| DecodeError::new(ErrorKind::NoSessionId, "neither a header nor the key names the session"))?;
@@ -212,7 +212,7 @@ mod tests {
     }
 
     fn part(form: &str, value: &str) -> Decoded {
-        let headers = [(FORM_HEADER, Some(form.as_bytes()))];
+        let headers = [(crate::source::FORM_HEADER, Some(form.as_bytes()))];
         decoded_message(SourceKind::Sudo, &Message { headers: &headers, ..message(Some("s-1"), value.as_bytes()) })
     }
 

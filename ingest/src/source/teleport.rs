@@ -18,7 +18,7 @@ use serde_json::value::RawValue;
 use self::change::Change;
 use super::object::{Object, Time, int, text, texts};
 use super::wrapper::{self, Unpacked};
-use super::{FORM_HEADER, Sink, Source};
+use super::{Sink, Source};
 
 mod change;
 mod message;
@@ -49,7 +49,7 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
 /// Decodes one message of a Teleport topic.
 pub(super) fn decode(source: &Source, message: &Message<'_>, sink: &mut dyn Sink) -> Result<(), DecodeError> {
     let mut teleport = Teleport { source, message, sink, session: None, output: None };
-    match message.header(FORM_HEADER) {
+    match super::form(message) {
         Some(form) if form == RECORDING.as_bytes() => {
             teleport.session = source.session_id_of_message(message);
             teleport.records(message.value.unwrap_or_default())

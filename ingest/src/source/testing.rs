@@ -104,7 +104,7 @@ fn show_piece(piece: &Piece<'_>) -> Value {
 /// A message at offset 7 whose broker time is 2025-06-02T09:00:00Z.
 pub(crate) fn message<'a>(key: Option<&'a str>, value: &'a [u8]) -> Message<'a> {
     Message {
-        origin: Origin { topic: "topic", partition: 0, offset: 7 },
+        origin: Origin { topic: "import/topic", partition: 0, offset: 7 },
         broker_at: Some(1_748_854_800_000_000),
         key: key.map(str::as_bytes),
         headers: &[],

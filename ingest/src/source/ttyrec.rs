@@ -11,7 +11,7 @@ use custody_schemas::record::{DecodeError, ErrorKind, Message};
 use custody_schemas::time::Micros;
 
 use super::timing::{self, OUTPUT_BYTES, REST};
-use super::{FORM_HEADER, Sink, Source};
+use super::{Sink, Source};
 
 /// Header: the number of the record's first frame, from 1.
 pub(crate) const FIRST_FRAME: &str = "first-frame";
@@ -40,7 +40,7 @@ impl FrameHeader {
 
 /// Decodes one run of frames. The `seq` of a frame is its number, from 1; the size in the first frame has 0.
 pub(super) fn decode(source: &Source, message: &Message<'_>, sink: &mut dyn Sink) -> Result<(), DecodeError> {
-    if message.header(FORM_HEADER) == Some(REST.as_bytes()) {
+    if super::form(message) == Some(REST.as_bytes()) {
         return Err(DecodeError::new(ErrorKind::UnexpectedShape, "bytes that are no frames"));
     }
     let session = source

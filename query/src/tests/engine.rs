@@ -257,7 +257,7 @@ async fn sessions_are_narrowed_by_every_filter() {
         (SessionFilter { actor: text("bob"), ..Default::default() }, &["s4"]),
         (SessionFilter { target: text("web_app_db"), ..Default::default() }, &["s2b", "s2a"]),
         (SessionFilter { state: text("running"), ..Default::default() }, &["s20", "s31"]),
-        (SessionFilter { link_method: text("inferred"), ..Default::default() }, &["s30"]),
+        (SessionFilter { link_method: text("inferred"), ..Default::default() }, &["s20", "s30"]),
         (SessionFilter { link_method: text("none"), actor: text("dave"), ..Default::default() }, &["s9", "s3"]),
         (
             SessionFilter { reason: text("inc-78901 ORDERS"), ..Default::default() },

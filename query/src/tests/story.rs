@@ -100,7 +100,7 @@ async fn every_session_says_what_gave_access_to_it() {
         .await;
     let expected = [
         "s1 | explicit | r1 | [bob] | true | true",
-        "s20 | policy | d20 | [authz/decision@main=r1] | true | -",
+        "s20 | inferred | d20 | [authz/decision@main=r1] | true | -",
         "s2a | explicit | r2 | [bob, carol] | true | true",
         "s2b | explicit | r2 | [bob, carol] | true | true",
         "s2c | explicit | r2 | [bob, carol] | true | true",

@@ -288,14 +288,7 @@ fn each_channel_can_be_played() {
     let frames = [channel("b", b"long", 30), channel("a", b"mid", 20), teleport_frame()];
     let recording = Recording::from_frames("s", frames.clone());
     assert_eq!(recording.events[0].data, b"long");
-    let others: Vec<_> = recording.findings.iter().map(ToString::to_string).collect();
-    assert_eq!(
-        others,
-        [
-            "another stream recorded this session too: first_output, 1 pieces, 1 B output",
-            "another stream recorded this session too: since_start, channel a, 1 pieces, 3 B output",
-        ]
-    );
+    assert!(recording.findings.is_empty(), "other channels are not wrong: {:?}", recording.findings);
     for (name, data) in [(Some("a"), &b"mid"[..]), (Some("b"), b"long"), (None, b"x")] {
         let recording = Recording::from_channel("s", name, frames.clone());
         assert_eq!((recording.events[0].data.as_slice(), recording.findings.len()), (data, 0), "{name:?}");

@@ -63,7 +63,8 @@ pub(crate) fn files(path: &Path) -> io::Result<Option<Files>> {
     if recognises(&head) {
         return Ok(files_of_timing(path, &head));
     }
-    for timing in timings_of(path).into_iter().filter(|timing| timing.is_file()) {
+    for timing in timings_of(path).into_iter().filter(|timing| crate::import::is_regular_file(timing).unwrap_or(false))
+    {
         let head = super::head(&timing)?;
         let files = Some(&head).filter(|head| recognises(head)).and_then(|head| files_of_timing(&timing, head));
         if let Some(files) = files.filter(|files| files.output == path || files.input.as_deref() == Some(path)) {
@@ -81,11 +82,14 @@ fn files_of_timing(timing: &Path, head: &[u8]) -> Option<Files> {
             _ => None,
         })?;
         // Where the file was when it was written is nobody's business; beside the timing file is where it is.
-        Some(timing.with_file_name(Path::new(value).file_name()?)).filter(|path| path.is_file() && path != timing)
+        Some(timing.with_file_name(Path::new(value).file_name()?))
+            .filter(|path| crate::import::is_regular_file(path).unwrap_or(false) && path != timing)
     };
     let output = named(b"OUTPUT_LOG");
     let input = named(b"INPUT_LOG").filter(|input| output.as_ref() != Some(input));
-    let output = output.or_else(|| outputs_of(timing).into_iter().find(|path| path.is_file()))?;
+    let output = output.or_else(|| {
+        outputs_of(timing).into_iter().find(|path| crate::import::is_regular_file(path).unwrap_or(false))
+    })?;
     Some(Files { timing: timing.to_owned(), output, input })
 }
 

@@ -102,7 +102,7 @@ impl Imported {
     fn decode(&mut self, unit: &Unit) {
         let headers: Vec<_> = unit.headers.iter().map(|(name, value)| (*name, Some(value.as_bytes()))).collect();
         let message = Message {
-            origin: Origin { topic: "object", partition: 0, offset: self.units.len() as i64 },
+            origin: Origin { topic: "import/object", partition: 0, offset: self.units.len() as i64 },
             broker_at: None,
             key: unit.key.as_deref().map(str::as_bytes),
             headers: &headers,
