@@ -324,7 +324,9 @@ impl<'a> Object<'a> {
             let inside = |open, close| field.value.strip_prefix(open).and_then(|rest| rest.strip_suffix(close));
             let is_empty =
                 inside('[', ']').or_else(|| inside('{', '}')).is_some_and(|text| text.trim_ascii().is_empty());
-            field.taken |= is_empty || (field.value.len() <= 32 && time(field.value) == Time::Unset);
+            // Most values are other texts and numbers: they are not to be read as times.
+            let may_be_unset = matches!(field.value, "null" | "\"\"") || field.value.starts_with("\"0001-01-01T");
+            field.taken |= is_empty || (may_be_unset && time(field.value) == Time::Unset);
         }
     }
 
