@@ -2,7 +2,8 @@
 --
 -- source, cluster, session_id, person, target, started_at, ended_at
 --                     the session, see `sessions`
--- recording_state     recorded: it is here, and nothing is known to be wrong with it
+-- recording_state     recorded: it is here, and nothing is known to be wrong with it; of a database or an application,
+--                     what was asked is here as events
 --                     incomplete: it is here, and parts are missing
 --                     unverifiable: it is here, and a check of it failed
 --                     missing: the gateway says that it is recorded, the session is over, and it is not here
@@ -41,6 +42,13 @@ numbered AS (
   WHERE seq BETWEEN 0 AND 2147483645
   GROUP BY source, session_id
 ),
+-- Of a database or an application there is no terminal: what is recorded is what was asked of it, and those are events.
+asked AS (
+  SELECT source, session_id, count(*) AS questions
+  FROM events
+  WHERE session_id IS NOT NULL AND kind = 'session.activity' AND target_kind IN ('database', 'app')
+  GROUP BY source, session_id
+),
 imported AS (
   SELECT
     json_get_str(detail, 'source') AS source,
@@ -68,10 +76,12 @@ known AS (
     array_to_string(i.findings, ', ') AS finding,
     p.missing_bytes,
     CASE WHEN s.output_bytes > 0 THEN n.missing_events END AS missing_events,
+    coalesce(a.questions, 0) AS questions,
     s.uploaded OR coalesce(s.recorded, false) OR s.recording_ids IS NOT NULL AS announced
   FROM sessions s
   LEFT JOIN pieces p ON p.source = s.source AND p.session_id = s.session_id
   LEFT JOIN numbered n ON n.source = s.source AND n.session_id = s.session_id
+  LEFT JOIN asked a ON a.source = s.source AND a.session_id = s.session_id
   LEFT JOIN imported i ON i.source = s.source AND i.session_id = s.session_id
 )
 SELECT
@@ -86,6 +96,7 @@ SELECT
     WHEN recording = 'recorded' AND integrity = 'failed' THEN 'unverifiable'
     WHEN recording = 'recorded' AND (missing_bytes > 0 OR missing_events > 0 OR integrity = 'incomplete') THEN 'incomplete'
     WHEN recording = 'recorded' THEN 'recorded'
+    WHEN questions > 0 THEN 'recorded'
     WHEN recorded = false AND NOT uploaded THEN 'not_required'
     WHEN announced AND state = 'running' THEN 'running'
     WHEN announced THEN 'missing'
@@ -99,6 +110,7 @@ SELECT
       THEN concat(missing_events, ' events of the session''s stream are missing between those that are here')
     WHEN recording = 'recorded' AND integrity = 'incomplete' THEN concat('the imported recording is incomplete: ', finding)
     WHEN recording = 'recorded' THEN 'its recording is here'
+    WHEN questions > 0 THEN concat('it has no terminal; what was asked is here in ', questions, ' events')
     WHEN recorded = false AND NOT uploaded THEN 'the gateway says that the session is not recorded'
     WHEN uploaded THEN 'the gateway says that the recording is stored; it is not here'
     WHEN announced THEN 'the gateway says that the session is recorded; it is not here'

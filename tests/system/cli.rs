@@ -84,6 +84,15 @@ fn the_demo_leaves_the_story_in_a_ledger() {
     let reviewed = json!({"link_method": "gateway_review", "has_request": true, "approvers": 1});
     assert_eq!(hoop, [reviewed.clone(), reviewed]);
     assert_eq!(custody.value("SELECT count(*) FROM source_health WHERE audit_off"), json!(0));
+    // S16 is announced and not there, S17 has a hole; nothing else is wrong with any recording.
+    let wrong = custody.sql(
+        "SELECT recording_state, count(*) AS n FROM recording_state WHERE recording_state NOT IN ('recorded', 'running') \
+         GROUP BY recording_state ORDER BY recording_state",
+    );
+    assert_eq!(
+        wrong,
+        [json!({"recording_state": "incomplete", "n": 1}), json!({"recording_state": "missing", "n": 1})]
+    );
 
     assert_eq!(custody.count("dead_letters"), 9);
     // An end that was delivered three times (twice on its topic, once with the recording) is one fact.

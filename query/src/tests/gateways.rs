@@ -165,6 +165,15 @@ async fn every_state_of_a_recording_is_told_with_its_reason() {
         facts.extend([shown(id, 1, 0, b"ab"), shown(id, 2, 2, b"cd")]);
     }
     facts.extend([shown("bytes", 1, 0, b"ab"), shown("bytes", 2, 5, b"cd"), shown("events", 1, 0, b"ab")]);
+    // What was asked of a database is its recording.
+    facts.extend(session("database"));
+    facts.push(upload("database", "Mon 10:06"));
+    facts.push(with(start("database", "alice", "orders", "Mon 10:02", &[]), |event| {
+        event.kind = Kind::SessionActivity;
+        event.event_id = "teleport/root/query-1".into();
+        event.target_kind = Some("database");
+        event.detail = r#"{"ei":1}"#.to_owned();
+    }));
     // Twice is once.
     facts.push(shown("whole", 1, 0, b"ab"));
     facts = facts
@@ -189,6 +198,7 @@ async fn every_state_of_a_recording_is_told_with_its_reason() {
         "announced | missing | - | - | -",
         "bytes | incomplete | - | 3 | 0",
         "cut | incomplete | incomplete | 0 | 0",
+        "database | recorded | - | - | -",
         "events | incomplete | - | 0 | 1",
         "failed | unverifiable | failed | 0 | 0",
         "missing | missing | - | - | -",
