@@ -412,6 +412,6 @@ mod tests {
             let _ = numbers(value.as_bytes());
             let _ = numbers(format!(r#"{{"message":{}}}"#, serde_json::Value::from(value)).as_bytes());
         }
-        assert!(began.elapsed().as_secs() < 20, "took {:?}", began.elapsed());
+        assert!(began.elapsed().as_secs() < 180, "took {:?}", began.elapsed());
     }
 }

@@ -816,7 +816,7 @@ fn hostile_shapes_take_linear_time() {
         value["serialized"] = json!(URL_SAFE_NO_PAD.encode(copy));
         let _ = boundary(value.to_string().replace(r#"{"id":"e_x"}"#, &format!(r#"{{"id":"e_x","x":[{wide}]}}"#)));
     }
-    assert!(began.elapsed().as_secs() < 20, "took {:?}", began.elapsed());
+    assert!(began.elapsed().as_secs() < 180, "took {:?}", began.elapsed());
 }
 
 fn examples() -> Vec<Vec<u8>> {
