@@ -434,6 +434,38 @@ impl Row {
 mod tests {
     use super::*;
 
+    #[tokio::test]
+    async fn what_is_one_recording_is_fetched_together_and_nothing_else() {
+        let folder = tempfile::tempdir().unwrap();
+        let names = [
+            "a/1.tar",
+            "a/2.tar",
+            "b/x.timing",
+            "b/x",
+            "c/sr_1.bsr/session-meta.json",
+            "c/sr_1.bsr/cr_1.connection/requests-inbound.data",
+            "d/log",
+            "d/timing",
+            "d/ttyout",
+        ];
+        for name in names {
+            let path = folder.path().join(name);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, "x").unwrap();
+        }
+        let group = async |below: &str| {
+            let url = url::Url::from_directory_path(folder.path().join(below)).unwrap();
+            let objects = Objects::open(url.as_str(), &HashMap::new()).unwrap().list().await.unwrap();
+            groups(objects).into_iter().map(|(name, group)| (name, group.len())).collect::<Vec<_>>()
+        };
+        let expected = [("a/1", 1), ("a/2", 1), ("b/x", 2), ("c/sr_1.bsr", 2), ("d", 3)];
+        assert_eq!(group("").await, expected.map(|(name, count)| (name.to_owned(), count)));
+        // The prefix may be the recording itself, and lack what it should have.
+        assert_eq!(group("c/sr_1.bsr").await, [(String::new(), 2)]);
+        std::fs::remove_file(folder.path().join("c/sr_1.bsr/session-meta.json")).unwrap();
+        assert_eq!(group("c/sr_1.bsr").await, [(String::new(), 1)]);
+    }
+
     #[test]
     fn keys_stay_below_their_folder() {
         assert_eq!(safe("../../etc/passwd"), PathBuf::from("etc/passwd"));

@@ -199,8 +199,13 @@ pub(crate) async fn export(config: &Config, args: &Export) -> Result<(), Failure
     Ok(())
 }
 
-/// Writes beside the file and renames, so that nobody finds half of a recording.
+/// Writes beside the file and renames, so that nobody finds half of a recording. What is there and no file (a device, a
+/// pipe) is written into: a rename would put a file in its place.
 fn write_file(recording: &Recording, format: CastFormat, path: &Path) -> io::Result<()> {
+    if path.metadata().is_ok_and(|meta| !meta.is_file()) {
+        let mut out = io::BufWriter::new(File::options().write(true).open(path)?);
+        return write(recording, format, &mut out);
+    }
     let mut beside = path.as_os_str().to_owned();
     beside.push(".partial");
     let mut file = io::BufWriter::new(File::create(&beside)?);

@@ -436,3 +436,63 @@ fn hash(path: &Path) -> io::Result<(String, u64)> {
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use age::x25519;
+    use custody_ledger::Location;
+    use flate2::Compression;
+
+    use super::*;
+    use crate::import::find;
+    use crate::import::teleport::tests::{gzip, part, print, sealed, x25519_keys};
+
+    async fn import(ledger: &Ledger, keys: Keys, path: &Path) -> Vec<Report> {
+        let mut importer = Importer::open(ledger, Arc::default(), Arc::new(keys), Flush::default()).await.unwrap();
+        importer.import(find(path).unwrap().0, |_, _| {}).await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn an_encrypted_recording_is_imported_again_when_its_key_is_there() {
+        let folder = tempfile::tempdir().unwrap();
+        let location = Location::parse(folder.path().join("ledger").to_str().unwrap(), HashMap::new()).unwrap();
+        let ledger = Ledger::create(location).await.unwrap();
+        let identity = x25519::Identity::generate();
+        let tar = part(2, 1, &sealed(&[&identity.to_public()], &gzip(&print(0, b"hello"), Compression::fast())), 0);
+        let path = folder.path().join("037e2e3e-e6f5-11e9-a7ac-42010a80002b.tar");
+        std::fs::write(&path, tar).unwrap();
+        let keys = || Keys { teleport: x25519_keys(&identity), ..Keys::default() };
+        // Without the key there is the record of the import alone, and it says why.
+        let expected = [(Keys::default(), (1, 0), Some("sealed")), (Keys::default(), (0, 0), Some("sealed"))];
+        let opened = [(keys(), (2, 1), None), (keys(), (0, 0), None)];
+        for (keys, (records, pieces), cut) in expected.into_iter().chain(opened) {
+            let reports = import(&ledger, keys, &path).await;
+            let [report] = reports.as_slice() else { panic!("{reports:?}") };
+            assert_eq!((report.records, report.pieces, report.cut.as_deref()), (records, pieces, cut));
+            let is_told = report.summary.findings.iter().any(|finding| finding.kind == "Encrypted");
+            assert_eq!(is_told, cut.is_some());
+        }
+    }
+
+    #[tokio::test]
+    async fn the_same_bytes_are_one_object_and_another_name_for_the_session_is_another_reading() {
+        let folder = tempfile::tempdir().unwrap();
+        let location = Location::parse(folder.path().join("ledger").to_str().unwrap(), HashMap::new()).unwrap();
+        let ledger = Ledger::create(location).await.unwrap();
+        let cast = "{\"version\":2,\"width\":9,\"height\":2}\n[0.5,\"o\",\"hello\"]\n";
+        let casts = folder.path().join("casts");
+        std::fs::create_dir(&casts).unwrap();
+        for name in ["a.cast", "b.cast"] {
+            std::fs::write(casts.join(name), cast).unwrap();
+        }
+        let records = |reports: &[Report]| reports.iter().map(|report| report.records).collect::<Vec<_>>();
+        assert_eq!(records(&import(&ledger, Keys::default(), &casts).await), [2, 0]);
+        let mut named = find(&casts.join("a.cast")).unwrap().0;
+        named[0].session_id = Some("jump-host".to_owned());
+        let mut importer = Importer::open(&ledger, Arc::default(), Arc::default(), Flush::default()).await.unwrap();
+        let reports = importer.import(named, |_, _| {}).await.unwrap();
+        assert_eq!((records(&reports), reports[0].cut.as_deref()), (vec![2], Some("session-jump-host")));
+    }
+}

@@ -239,3 +239,59 @@ impl Sink for Rows<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use custody_ledger::Location;
+
+    use super::*;
+
+    fn again<'a>(offset: i64, value: &'a str, event_ids: &'a [String], pieces: &'a [(String, i64)]) -> Again<'a> {
+        let message = Message {
+            origin: Origin { topic: "teleport.sessions", partition: 0, offset },
+            broker_at: None,
+            key: None,
+            headers: &[],
+            value: Some(value.as_bytes()),
+        };
+        Again { message, event_ids, pieces }
+    }
+
+    #[tokio::test]
+    async fn what_a_record_did_not_give_before_is_added_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let location = Location::parse(folder.path().to_str().unwrap(), HashMap::new()).unwrap();
+        let ledger = Ledger::create(location).await.unwrap();
+        let source = Source::new(SourceKind::Teleport);
+        let print = r#"{"event":"print","sid":"s2","ei":1,"ms":0,"data":"aGk="}"#;
+        let login = r#"[{"event":"user.login","uid":"u1"},{"event":"user.login","uid":"u2"}]"#;
+        let nameless = r#"{"event":"user.login"}"#;
+        // Of a session around it, of one of two events, and of an event that is known by its number alone.
+        let other = [("s1".to_owned(), 1)];
+        let one = ["teleport//u1".to_owned()];
+        let numbered = ["kafka/teleport.sessions/0/3/0".to_owned()];
+        let records = || {
+            [
+                again(1, print, &[], &other),
+                again(2, login, &one, &[]),
+                again(3, nameless, &numbered, &[]),
+                again(4, "no event of anybody", &[], &[]),
+            ]
+        };
+        let mut redecoder = Redecoder::open(&ledger).await.unwrap();
+        for record in records() {
+            redecoder.push(&source, &record).await.unwrap();
+        }
+        let done = redecoder.finish().await.unwrap();
+        assert_eq!(done, Redecoded { mended: 2, left: 2, tried_before: 0, events: 1, pieces: 1 });
+
+        let mut redecoder = Redecoder::open(&ledger).await.unwrap();
+        for record in records() {
+            redecoder.push(&source, &record).await.unwrap();
+        }
+        let done = redecoder.finish().await.unwrap();
+        assert_eq!(done, Redecoded { tried_before: 4, ..Redecoded::default() });
+    }
+}

@@ -184,6 +184,21 @@ fn what_cannot_be_done_is_said_with_the_right_status() {
 }
 
 #[test]
+fn a_pipe_is_written_into_and_stays_a_pipe() {
+    let custody = Custody::existing(demo());
+    let pipe = custody.folder().join("pipe");
+    assert!(Command::new("mkfifo").arg(&pipe).status().expect("mkfifo").success());
+    let session = custody.value(
+        "SELECT session_id FROM sessions WHERE recording = 'recorded' AND output_bytes > 0 ORDER BY started_at LIMIT 1",
+    );
+    let reading = Command::new("cat").arg(&pipe).stdout(Stdio::piped()).spawn().expect("cat");
+    custody.stdout(["export", session.as_str().expect("an id"), "--as", "asciicast-v2", "-o", pipe.to_str().unwrap()]);
+    let read = reading.wait_with_output().expect("what was written");
+    assert!(read.stdout.starts_with(b"{"), "{}", String::from_utf8_lossy(&read.stdout));
+    assert!(std::os::unix::fs::FileTypeExt::is_fifo(&pipe.metadata().expect("it").file_type()));
+}
+
+#[test]
 fn replay_plays_and_gives_the_terminal_back() {
     const TEST: &str = "replay_plays_and_gives_the_terminal_back";
     if Command::new("script").arg("--version").stdout(Stdio::null()).status().is_err() {

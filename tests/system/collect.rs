@@ -64,7 +64,7 @@ fn senders_are_answered_as_they_expect() {
     let session_log = format!("/session.{session}.log");
     let too_large = vec![b' '; 17 << 20];
     type Case<'a> = (&'a str, &'a str, &'a [(&'a str, &'a str)], &'a [u8], u16);
-    let cases: [Case<'_>; 11] = [
+    let cases: [Case<'_>; 13] = [
         ("a chunk of decisions", "/logs", &[token, ("content-encoding", "gzip")], &packed, 200),
         ("the same again, to a partition", "/logs/eu", &[token, ("content-encoding", "gzip")], &packed, 200),
         ("an audit event", "/test.log", &[token], event.as_bytes(), 200),
@@ -76,6 +76,8 @@ fn senders_are_answered_as_they_expect() {
         ("nothing", "/logs", &[token], b"", 400),
         ("nowhere", "/nowhere", &[token], b"{}", 404),
         ("too large", "/logs", &[token], &too_large, 413),
+        ("from a web page", "/logs", &[token, ("origin", "https://evil.example")], &packed, 403),
+        ("under another name", "/logs", &[token, ("host", "evil.example")], &packed, 421),
     ];
     for (name, path, headers, body, status) in cases {
         assert_eq!(post(&client, path, headers, body), status, "{name}");

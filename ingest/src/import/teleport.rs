@@ -451,7 +451,7 @@ impl<R: Read + Send> Reader for Recording<R> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use std::collections::{BTreeMap, HashSet};
     use std::io::Write;
     use std::iter;
@@ -503,13 +503,13 @@ mod tests {
         summary.findings.iter().map(|finding| finding.kind).collect()
     }
 
-    fn gzip(bytes: &[u8], level: Compression) -> Vec<u8> {
+    pub(crate) fn gzip(bytes: &[u8], level: Compression) -> Vec<u8> {
         let mut encoder = GzEncoder::new(Vec::new(), level);
         encoder.write_all(bytes).unwrap();
         encoder.finish().unwrap()
     }
 
-    fn part(version: u64, flags: u8, payload: &[u8], padding: usize) -> Vec<u8> {
+    pub(crate) fn part(version: u64, flags: u8, payload: &[u8], padding: usize) -> Vec<u8> {
         let numbers = [version, payload.len() as u64, padding as u64];
         let mut part: Vec<u8> = numbers.iter().flat_map(|number| number.to_be_bytes()).collect();
         if version > 1 {
@@ -521,7 +521,7 @@ mod tests {
     }
 
     /// A print of some bytes at a position.
-    fn print(position: u8, data: &[u8]) -> Vec<u8> {
+    pub(crate) fn print(position: u8, data: &[u8]) -> Vec<u8> {
         let metadata = [0x08, position, 0x12, 5, b'p', b'r', b'i', b'n', b't'];
         let mut print = vec![0x0a, metadata.len() as u8];
         print.extend(metadata);
@@ -794,7 +794,7 @@ mod tests {
         }
     }
 
-    fn sealed(recipients: &[&dyn Recipient], plain: &[u8]) -> Vec<u8> {
+    pub(crate) fn sealed(recipients: &[&dyn Recipient], plain: &[u8]) -> Vec<u8> {
         let encryptor = Encryptor::with_recipients(recipients.iter().copied()).unwrap();
         let mut out = Vec::new();
         let mut writer = encryptor.wrap_output(&mut out).unwrap();
@@ -803,7 +803,7 @@ mod tests {
         out
     }
 
-    fn x25519_keys(identity: &x25519::Identity) -> TeleportKeys {
+    pub(crate) fn x25519_keys(identity: &x25519::Identity) -> TeleportKeys {
         TeleportKeys::read(&format!("# a comment\n{}\n", identity.to_string().expose_secret())).unwrap()
     }
 

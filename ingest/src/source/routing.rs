@@ -127,6 +127,16 @@ mod tests {
     }
 
     #[test]
+    fn only_imports_say_which_part_of_a_format_a_record_is() {
+        let headers = [(crate::source::FORM_HEADER, Some(&b"bsr-chunks"[..]))];
+        for (topic, form) in [("boundary.events", None), ("import/ab", Some(&b"bsr-chunks"[..])), ("import", None)] {
+            let origin = Origin { topic, partition: 0, offset: 0 };
+            let message = Message { origin, broker_at: None, key: None, headers: &headers, value: None };
+            assert_eq!(crate::source::form(&message), form, "{topic}");
+        }
+    }
+
+    #[test]
     fn a_contract_may_put_any_id_into_the_key() {
         let message = Message {
             origin: Origin { topic: "t", partition: 0, offset: 0 },
