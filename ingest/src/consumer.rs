@@ -361,6 +361,12 @@ impl Session {
     /// Reads until asked to stop, or until the session cannot go on (the committer has stopped, or partitions went
     /// while the store failed); the caller then begins another.
     fn run(mut self) -> Result<(), IngestError> {
+        let result = self.read();
+        self.answer_rebalances();
+        result
+    }
+
+    fn read(&mut self) -> Result<(), IngestError> {
         while !*self.stop.borrow() && !self.requests.is_closed() {
             if self.step()?.is_break() {
                 return Ok(());
@@ -374,12 +380,37 @@ impl Session {
         Ok(())
     }
 
+    /// Answers every change of the assignment that was not answered yet: librdkafka does not let a consumer leave the
+    /// group before, and would wait for it for ever.
+    fn answer_rebalances(&mut self) {
+        for arriving in std::mem::take(&mut self.arriving) {
+            self.answer(&Rebalance::Assign(arriving.partitions));
+        }
+        while let Some(rebalance) = self.consumer.context().next_rebalance() {
+            self.answer(&rebalance);
+        }
+    }
+
+    fn answer(&self, rebalance: &Rebalance) {
+        let is_cooperative = matches!(self.consumer.rebalance_protocol(), RebalanceProtocol::Cooperative);
+        let answered = match rebalance {
+            Rebalance::Assign(partitions) if is_cooperative => self.consumer.incremental_assign(partitions),
+            Rebalance::Assign(partitions) => self.consumer.assign(partitions),
+            Rebalance::Revoke(partitions) if is_cooperative => self.consumer.incremental_unassign(partitions),
+            Rebalance::Revoke(_) => self.consumer.unassign(),
+        };
+        if let Err(error) = answered {
+            tracing::debug!(%error, "a change of the assignment was answered too late");
+        }
+    }
+
     fn step(&mut self) -> Result<ControlFlow<()>, IngestError> {
         while let Some(rebalance) = self.consumer.context().next_rebalance() {
             match rebalance {
                 Rebalance::Assign(partitions) => self.ask_for_cursors(partitions),
                 Rebalance::Revoke(partitions) => {
                     if self.give_back(&partitions)?.is_break() {
+                        self.answer(&Rebalance::Revoke(partitions));
                         return Ok(ControlFlow::Break(()));
                     }
                 }
