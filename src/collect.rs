@@ -227,7 +227,7 @@ async fn collect(
     let labels = [("source", source.as_str())];
     let upload = Upload {
         topic: topic.to_owned(),
-        source: Source { settings: state.settings.clone(), ..Source::new(source) },
+        source: Source::with(source, &state.settings),
         key: session_id.map(str::to_owned),
         headers: session_id.map(|id| ("session_id", id.to_owned())).into_iter().collect(),
         value: body.into(),

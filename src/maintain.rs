@@ -36,7 +36,7 @@ async fn redecode(config: &Config) -> Result<(), Failure> {
             let source = match topics.get(record.topic.as_str()) {
                 Some(topic) => topic.source(&settings),
                 None => match SourceKind::from_name(&record.source) {
-                    Some(kind) => Source { settings: settings.clone(), ..Source::new(kind) },
+                    Some(kind) => Source::with(kind, &settings),
                     None => continue,
                 },
             };
@@ -76,7 +76,7 @@ pub(crate) async fn recover_collected(config: &Config, ledger: &Ledger, engine: 
         while let Some(batch) = records.next().await {
             for record in batch? {
                 let Some(kind) = SourceKind::from_name(&record.source) else { continue };
-                let source = Source { settings: settings.clone(), ..Source::new(kind) };
+                let source = Source::with(kind, &settings);
                 let headers = headers(&record);
                 let at = record.broker_at.unwrap_or_default();
                 let _ = direct.push(&stream, &source, &message(&record, &headers), at);

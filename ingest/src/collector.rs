@@ -5,10 +5,9 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use custody_ledger::{Ledger, LedgerError, Stream};
-use custody_schemas::record::{Message, Origin};
 use custody_schemas::time::Micros;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{Header, OwnedHeaders};
@@ -18,7 +17,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 use crate::committer::{RETRY_PAUSES, sleep_or_stop};
 use crate::config::{Config, Flush};
 use crate::consumer::{now, settings};
-use crate::direct::{Direct, DirectError};
+use crate::direct::{Content, Direct, DirectError};
 use crate::health::{Component, Health, State};
 use crate::source::Source;
 
@@ -29,10 +28,6 @@ const ANSWER_MAX: Duration = Duration::from_secs(20);
 /// bounds connections and memory, not throughput.
 const WAITING_MAX: usize = 1024;
 const WAITING_KB_MAX: u32 = 256 * 1024;
-
-/// Cursors of tables that got no rows are committed this long after their messages came, so that a process that is
-/// killed leaves little to be read again.
-const SETTLE_AFTER: Duration = Duration::from_secs(30);
 
 /// How long the first message of a commit waits for others. One event handler sends ten events at a time, each on its
 /// own: without waiting each would be a file.
@@ -191,21 +186,7 @@ struct Committing {
 
 impl Committing {
     async fn run(mut self, mut waiting: mpsc::Receiver<Waiting>) {
-        let mut settled_at = Instant::now();
-        loop {
-            let first = match tokio::time::timeout(SETTLE_AFTER, waiting.recv()).await {
-                Ok(None) => break,
-                Ok(Some(first)) => Some(first),
-                Err(_) => None,
-            };
-            if settled_at.elapsed() >= SETTLE_AFTER {
-                settled_at = Instant::now();
-                if let Err(error) = self.direct.settle().await {
-                    tracing::debug!(%error, "cursors were not committed");
-                    self.forget().await;
-                }
-            }
-            let Some(first) = first else { continue };
+        while let Some(first) = waiting.recv().await {
             let mut bytes = first.upload.value.len();
             let mut together = vec![first];
             let until = tokio::time::Instant::now() + LINGER;
@@ -242,16 +223,12 @@ impl Committing {
             if sleep_or_stop(pauses.next().unwrap_or(Duration::from_secs(10)), &mut self.stop).await {
                 return false;
             }
-            self.forget().await;
+            if let Err(error) = self.direct.reset().await {
+                tracing::debug!(%error, "the tables cannot be read");
+            }
         }
         self.health.set(Component::Store, State::Up);
         true
-    }
-
-    async fn forget(&mut self) {
-        if let Err(error) = self.direct.reset().await {
-            tracing::debug!(%error, "the tables cannot be read");
-        }
     }
 
     /// Gives a message its place.
@@ -272,16 +249,10 @@ impl Committing {
             if !self.direct.has_begun(stream) {
                 self.direct.begin(stream).await?;
             }
-            let headers: Vec<_> = upload.headers.iter().map(|(name, value)| (*name, Some(value.as_bytes()))).collect();
-            let message = Message {
-                origin: Origin { topic: &stream.topic, partition: stream.partition, offset: *offset },
-                broker_at: Some(at),
-                key: upload.key.as_deref().map(str::as_bytes),
-                headers: &headers,
-                value: Some(&upload.value),
-            };
+            let Upload { source, key, headers, value, .. } = upload;
+            let content = Content { source, sent_at: Some(at), key: key.as_deref(), headers, value };
             // `None`: every table has it since the attempt before.
-            let _ = self.direct.push(stream, &upload.source, &message, at);
+            let _ = self.direct.place((stream, *offset), &content, at);
         }
         self.direct.commit().await
     }

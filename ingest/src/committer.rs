@@ -5,12 +5,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use arrow::record_batch::RecordBatch;
-use custody_ledger::{Advance, AppendError, Appended, Ledger, LedgerError, Stream, TableWriter};
-use custody_schemas::table::Table;
+use custody_ledger::{Advance, AppendError, Ledger, LedgerError, Stream};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::batch::{Batch, Counts, PerTable, TableBatch};
 use crate::health::{Component, Health, State};
+use crate::lane::Lane;
 
 /// What the consumer asks of the committer. Requests are served in order.
 pub(crate) enum Request {
@@ -21,10 +21,6 @@ pub(crate) enum Request {
     /// Commit what is held back, and say so.
     Settle(oneshot::Sender<()>),
 }
-
-/// The cursors of a table without new rows are moved at most this far behind: a commit for nothing but a cursor is
-/// a file in the log, and all that it saves is reading again what the other tables have.
-const CURSOR_AGE_MAX: Duration = Duration::from_secs(30);
 
 /// Pauses between attempts while the store fails.
 pub(crate) const RETRY_PAUSES: [Duration; 6] = [
@@ -84,38 +80,6 @@ pub(crate) async fn sleep_or_stop(pause: Duration, stop: &mut watch::Receiver<bo
     }
 }
 
-/// One table and what is held back for it.
-struct Lane {
-    writer: TableWriter,
-    /// Moves of cursors that are not committed yet: from where, to where.
-    held: BTreeMap<Stream, (Option<i64>, i64)>,
-    committed_at: Instant,
-}
-
-impl Lane {
-    fn hold(&mut self, advances: &[Advance]) {
-        for Advance { stream, from, to } in advances {
-            self.held.entry(stream.clone()).and_modify(|held| held.1 = *to).or_insert((*from, *to));
-        }
-    }
-
-    fn is_due(&self) -> bool {
-        !self.held.is_empty() && self.committed_at.elapsed() >= CURSOR_AGE_MAX
-    }
-
-    async fn commit(&mut self, rows: &RecordBatch) -> Result<Appended, AppendError> {
-        let advances: Vec<Advance> = self
-            .held
-            .iter()
-            .map(|(stream, (from, to))| Advance { stream: stream.clone(), from: *from, to: *to })
-            .collect();
-        let appended = self.writer.append(rows, &advances).await?;
-        self.held.clear();
-        self.committed_at = Instant::now();
-        Ok(appended)
-    }
-}
-
 /// Called with the streams and next offsets that every table has, after each batch.
 pub(crate) type OnCommitted = Arc<dyn Fn(&[(Stream, i64)]) + Send + Sync>;
 
@@ -133,11 +97,7 @@ impl Committer {
         stop: watch::Receiver<bool>,
         on_committed: OnCommitted,
     ) -> Result<Self, LedgerError> {
-        let mut lanes = Vec::new();
-        for table in Table::ALL {
-            let writer = ledger.writer(table).await?;
-            lanes.push(Lane { writer, held: BTreeMap::new(), committed_at: Instant::now() });
-        }
+        let lanes = Lane::all(ledger).await?;
         Ok(Self { lanes, health, stop, on_committed })
     }
 
@@ -190,9 +150,9 @@ impl Committer {
     async fn settle(&mut self) -> Result<(), CommitterError> {
         for position in 0..self.lanes.len() {
             if let Some(lane) = self.lanes.get(position)
-                && !lane.held.is_empty()
+                && lane.holds()
             {
-                let nothing = RecordBatch::new_empty(lane.writer.table().schema());
+                let nothing = lane.nothing();
                 self.append(position, &nothing).await?;
             }
         }
@@ -237,13 +197,9 @@ impl Committer {
         let mut pauses = RETRY_PAUSES.into_iter();
         loop {
             let Some(lane) = self.lanes.get_mut(position) else { return Ok(()) };
-            let table = lane.writer.table().name();
             match lane.commit(rows).await {
-                Ok(Appended { version, file_bytes }) => {
+                Ok(()) => {
                     self.health.set(Component::Store, State::Up);
-                    metrics::counter!("custody_ingest_file_bytes_total", "table" => table).increment(file_bytes);
-                    metrics::counter!("custody_ingest_rows_total", "table" => table).increment(rows.num_rows() as u64);
-                    tracing::debug!(table, version, rows = rows.num_rows(), file_bytes, "committed");
                     return Ok(());
                 }
                 Err(error @ AppendError::Fenced { .. }) => return Err(CommitterError::Fenced(error)),

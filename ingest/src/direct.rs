@@ -4,17 +4,14 @@
 //! has a [`Stream`] of its own and an offset in it, so that a row is there exactly once, and a commit is refused when
 //! another process writes the same stream.
 
-use std::collections::BTreeMap;
-
 use arrow::error::ArrowError;
-use arrow::record_batch::RecordBatch;
-use custody_ledger::{Advance, AppendError, Ledger, LedgerError, Stream, TableWriter};
-use custody_schemas::record::Message;
-use custody_schemas::table::Table;
+use custody_ledger::{AppendError, Ledger, LedgerError, Stream};
+use custody_schemas::record::{Message, Origin};
 use custody_schemas::time::Micros;
 
-use crate::batch::{Batcher, PerTable, Taken};
+use crate::batch::{Batcher, PerTable, TableBatch, Taken};
 use crate::config::Flush;
+use crate::lane::Lane;
 use crate::source::Source;
 
 /// Why messages did not get into the ledger.
@@ -38,12 +35,25 @@ impl DirectError {
     }
 }
 
+/// What a message is, but for its place.
+#[derive(Debug, Clone, Copy)]
+pub struct Content<'a> {
+    /// How it is decoded.
+    pub source: &'a Source,
+    /// When it came, where that says something of when it happened.
+    pub sent_at: Option<Micros>,
+    /// Key of the record.
+    pub key: Option<&'a str>,
+    /// Headers of the record.
+    pub headers: &'a [(&'static str, String)],
+    /// The bytes.
+    pub value: &'a [u8],
+}
+
 /// Writes messages into the ledger.
 #[derive(Debug)]
 pub struct Direct {
-    writers: Vec<TableWriter>,
-    /// For each table, moves of cursors that came without rows: they are committed with the next rows, or on closing.
-    held: PerTable<BTreeMap<Stream, (Option<i64>, i64)>>,
+    lanes: Vec<Lane>,
     batcher: Batcher,
 }
 
@@ -54,11 +64,7 @@ impl Direct {
     ///
     /// [`LedgerError`] when they cannot be opened.
     pub async fn open(ledger: &Ledger) -> Result<Self, LedgerError> {
-        let mut writers = Vec::new();
-        for table in Table::ALL {
-            writers.push(ledger.writer(table).await?);
-        }
-        Ok(Self { writers, held: PerTable::default(), batcher: Batcher::default() })
+        Ok(Self { lanes: Lane::all(ledger).await?, batcher: Batcher::default() })
     }
 
     /// Begins a stream. Returns the next offset that each table wants of it.
@@ -68,8 +74,8 @@ impl Direct {
     /// [`DirectError::Append`] when the store fails.
     pub async fn begin(&mut self, stream: &Stream) -> Result<PerTable<Option<i64>>, DirectError> {
         let mut cursors = PerTable::default();
-        for (writer, cursor) in self.writers.iter_mut().zip(&mut cursors) {
-            *cursor = writer.cursor(stream).await?;
+        for (lane, cursor) in self.lanes.iter_mut().zip(&mut cursors) {
+            *cursor = lane.writer.cursor(stream).await?;
         }
         self.batcher.begin(stream.clone(), cursors);
         Ok(cursors)
@@ -83,6 +89,19 @@ impl Direct {
     /// Forgets a stream; what was pushed of it is still committed.
     pub fn end(&mut self, stream: &Stream) {
         self.batcher.end(stream);
+    }
+
+    /// Takes a message that is given its place here; `None` when every table has it already.
+    pub fn place(&mut self, (stream, offset): (&Stream, i64), content: &Content<'_>, now: Micros) -> Option<Taken> {
+        let headers: Vec<_> = content.headers.iter().map(|(name, value)| (*name, Some(value.as_bytes()))).collect();
+        let message = Message {
+            origin: Origin { topic: &stream.topic, partition: stream.partition, offset },
+            broker_at: content.sent_at,
+            key: content.key.map(str::as_bytes),
+            headers: &headers,
+            value: Some(content.value),
+        };
+        self.push(stream, content.source, &message, now)
     }
 
     /// Takes a message; `None` when every table has it already.
@@ -102,12 +121,10 @@ impl Direct {
     /// [`DirectError`]. [`Direct::reset`] has to come before anything else then.
     pub async fn commit(&mut self) -> Result<(), DirectError> {
         let Some(batch) = self.batcher.finish()? else { return Ok(()) };
-        for ((table, writer), held) in batch.tables.iter().zip(&mut self.writers).zip(&mut self.held) {
-            for Advance { stream, from, to } in &table.advances {
-                held.entry(stream.clone()).and_modify(|held| held.1 = *to).or_insert((*from, *to));
-            }
-            if table.rows.num_rows() > 0 {
-                append(writer, held, &table.rows).await?;
+        for (TableBatch { rows, advances }, lane) in batch.tables.iter().zip(&mut self.lanes) {
+            lane.hold(advances);
+            if rows.num_rows() > 0 || lane.is_due() {
+                lane.commit(rows).await?;
             }
         }
         Ok(())
@@ -120,11 +137,9 @@ impl Direct {
     /// As [`Direct::commit`].
     pub async fn settle(&mut self) -> Result<(), DirectError> {
         self.commit().await?;
-        for (writer, held) in self.writers.iter_mut().zip(&mut self.held) {
-            if !held.is_empty() {
-                let nothing = RecordBatch::new_empty(writer.table().schema());
-                append(writer, held, &nothing).await?;
-            }
+        for lane in self.lanes.iter_mut().filter(|lane| lane.holds()) {
+            let nothing = lane.nothing();
+            lane.commit(&nothing).await?;
         }
         Ok(())
     }
@@ -136,25 +151,9 @@ impl Direct {
     /// [`DirectError::Append`] when the store fails.
     pub async fn reset(&mut self) -> Result<(), DirectError> {
         self.batcher = Batcher::default();
-        self.held = PerTable::default();
-        for writer in &mut self.writers {
-            writer.refresh().await?;
+        for lane in &mut self.lanes {
+            lane.reset().await?;
         }
         Ok(())
     }
-}
-
-async fn append(
-    writer: &mut TableWriter,
-    held: &mut BTreeMap<Stream, (Option<i64>, i64)>,
-    rows: &RecordBatch,
-) -> Result<(), DirectError> {
-    let advances: Vec<Advance> =
-        held.iter().map(|(stream, (from, to))| Advance { stream: stream.clone(), from: *from, to: *to }).collect();
-    let appended = writer.append(rows, &advances).await?;
-    let table = writer.table().name();
-    metrics::counter!("custody_ingest_file_bytes_total", "table" => table).increment(appended.file_bytes);
-    metrics::counter!("custody_ingest_rows_total", "table" => table).increment(rows.num_rows() as u64);
-    held.clear();
-    Ok(())
 }

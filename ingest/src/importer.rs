@@ -15,13 +15,13 @@ use std::sync::Arc;
 use aws_lc_rs::digest::{Context, SHA256};
 use custody_ledger::{Ledger, LedgerError, Stream};
 use custody_schemas::event::Integrity;
-use custody_schemas::record::{Message, Origin};
 use custody_schemas::time::to_rfc3339;
 use tokio::sync::mpsc;
 
 use crate::config::Flush;
 use crate::consumer::now;
-use crate::direct::{Direct, DirectError};
+use crate::direct::{Content, Direct, DirectError};
+use crate::hex;
 use crate::import::{Found, Keys, Reader, Summary, Unit};
 use crate::source::custody::{FindingRecord, IMPORT, ImportRecord, MemberRecord};
 use crate::source::{IMPORTED, Settings, Source, SourceKind};
@@ -199,6 +199,9 @@ impl Importer {
         let (hand_over, mut handed) = mpsc::channel(2);
         let (reading, keys) = (found.clone(), self.keys.clone());
         let reader = tokio::task::spawn_blocking(move || read_object(&reading, &keys, &hand_over));
+        // All units of an object are of one source, and the record of the import of ours.
+        let source = Source::with(found.format.source(), &self.settings);
+        let own = Source::with(SourceKind::Custody, &self.settings);
         let mut members = Vec::new();
         let mut offset = 0;
         let mut stream = stream("", None);
@@ -219,7 +222,7 @@ impl Importer {
                 Reading::Units(units) => {
                     progress(found, units.iter().map(|unit| unit.value.len() as u64).sum());
                     for unit in units {
-                        self.take(&stream, &unit, &mut offset, &mut report);
+                        self.take(&stream, &source, &unit, &mut offset, &mut report);
                         if self.direct.is_full(&self.flush) {
                             self.direct.commit().await?;
                             self.committed(pending, reports);
@@ -235,7 +238,7 @@ impl Importer {
                     let told = tell(found, &report, &members, offset, self.by.as_deref());
                     let key = report.summary.session_id.clone();
                     let unit = Unit { source: SourceKind::Custody, key, headers: Vec::new(), value: told };
-                    self.take(&stream, &unit, &mut offset, &mut report);
+                    self.take(&stream, &own, &unit, &mut offset, &mut report);
                 }
                 Reading::Failed(error) => report.failed = Some(error.to_string()),
             }
@@ -246,18 +249,12 @@ impl Importer {
     }
 
     /// Makes a unit a record at the next offset of its object.
-    fn take(&mut self, stream: &Stream, unit: &Unit, offset: &mut i64, report: &mut Report) {
-        let source = Source { settings: self.settings.clone(), ..Source::new(unit.source) };
-        let headers: Vec<_> = unit.headers.iter().map(|(name, value)| (*name, Some(value.as_bytes()))).collect();
-        let message = Message {
-            origin: Origin { topic: &stream.topic, partition: stream.partition, offset: *offset },
-            broker_at: None,
-            key: unit.key.as_deref().map(str::as_bytes),
-            headers: &headers,
-            value: Some(&unit.value),
-        };
+    fn take(&mut self, stream: &Stream, source: &Source, unit: &Unit, offset: &mut i64, report: &mut Report) {
+        let Unit { key, headers, value, .. } = unit;
+        let content = Content { source, sent_at: None, key: key.as_deref(), headers, value };
+        let taken = self.direct.place((stream, *offset), &content, now());
         *offset += 1;
-        if let Some(taken) = self.direct.push(stream, &source, &message, now()) {
+        if let Some(taken) = taken {
             report.records += 1;
             report.events += u64::from(taken.events);
             report.pieces += u64::from(taken.pieces);
@@ -360,8 +357,8 @@ fn hand_over_units(reader: &mut dyn Reader, hand_over: &mpsc::Sender<Reading>) -
     Ok(())
 }
 
-/// The hash by which an object is known, and its files.
-fn identify(found: &Found) -> io::Result<(String, Vec<Member>)> {
+/// The files of an object, by the names that they have in it.
+fn files(found: &Found) -> io::Result<Vec<(String, PathBuf)>> {
     let file_name = |path: &PathBuf| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let mut files: Vec<(String, PathBuf)> = found.files.iter().map(|path| (file_name(path), path.clone())).collect();
     match found.path.is_dir() {
@@ -370,6 +367,12 @@ fn identify(found: &Found) -> io::Result<(String, Vec<Member>)> {
         false => {}
     }
     files.sort();
+    Ok(files)
+}
+
+/// The hash by which an object is known, and its files.
+fn identify(found: &Found) -> io::Result<(String, Vec<Member>)> {
+    let files = files(found)?;
     let mut members = Vec::with_capacity(files.len());
     for (file, path) in files {
         let (sha256, size_bytes) = hash(&path)?;
@@ -384,23 +387,16 @@ fn identify(found: &Found) -> io::Result<(String, Vec<Member>)> {
     for member in &members {
         context.update(format!("{}  {}\n", member.sha256, member.file).as_bytes());
     }
-    Ok((hex(context.finish().as_ref()), members))
+    Ok((hex::encode(context.finish().as_ref()), members))
 }
 
 /// By what it shows that a file was written to: its length, and when it was changed by the system's word.
 fn states(found: &Found) -> io::Result<Vec<(u64, u64, i64, i64)>> {
-    let mut files: Vec<(String, PathBuf)> = found.files.iter().map(|path| (String::new(), path.clone())).collect();
-    match found.path.is_dir() {
-        true => list(&found.path, &found.path, &mut files)?,
-        false if files.is_empty() => files.push((String::new(), found.path.clone())),
-        false => {}
-    }
-    files.sort();
     let state = |(_, path): &(String, PathBuf)| {
         let meta = path.metadata()?;
         Ok((meta.ino(), meta.len(), meta.ctime(), meta.ctime_nsec()))
     };
-    files.iter().map(state).collect()
+    files(found)?.iter().map(state).collect()
 }
 
 /// The files in a directory and below; links are no files of it.
@@ -426,15 +422,11 @@ fn hash(path: &Path) -> io::Result<(String, u64)> {
     loop {
         let read = file.read(&mut buffer)?;
         if read == 0 {
-            return Ok((hex(context.finish().as_ref()), size_bytes));
+            return Ok((hex::encode(context.finish().as_ref()), size_bytes));
         }
         context.update(buffer.get(..read).unwrap_or_default());
         size_bytes += read as u64;
     }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]

@@ -27,8 +27,10 @@ pub mod direct;
 #[cfg(test)]
 mod fuzz;
 mod health;
+mod hex;
 pub mod import;
 pub mod importer;
+mod lane;
 pub mod publish;
 pub mod redecode;
 pub mod source;

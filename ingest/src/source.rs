@@ -153,7 +153,12 @@ pub struct Source {
 impl Source {
     /// A source with the defaults of its kind.
     pub fn new(kind: SourceKind) -> Self {
-        Self { kind, session_id: Self::default_session_id(), settings: Arc::default() }
+        Self::with(kind, &Arc::default())
+    }
+
+    /// A source with the default places of a session's id.
+    pub fn with(kind: SourceKind, settings: &Arc<Settings>) -> Self {
+        Self { kind, session_id: Self::default_session_id(), settings: settings.clone() }
     }
 
     /// The places in which shippers are known to leave it.

@@ -88,10 +88,6 @@ fn digest(context: Context) -> [u8; 32] {
     out
 }
 
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
 /// What a directory of a container is of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Level {
@@ -808,7 +804,7 @@ impl Reader for BsrReader {
         Summary {
             session_id: self.session.clone(),
             recording_id: self.recording.clone(),
-            public_key_sha256: self.public_key.as_ref().map(|key| hex(&key.sha256())),
+            public_key_sha256: self.public_key.as_ref().map(|key| crate::hex::encode(&key.sha256())),
             integrity: (self.dirs.is_empty() && self.stream.is_none()).then_some(self.report.integrity),
             findings: self.report.findings.clone(),
         }
@@ -931,8 +927,8 @@ mod tests {
         assert_eq!(integrity("rekeyed", vec![pin]).integrity, Some(Integrity::SelfSigned));
         assert_eq!(integrity("tampered-data", vec![pin]).integrity, Some(Integrity::Failed));
         // What the summary tells is what an operator pins.
-        assert_eq!(integrity("good", Vec::new()).public_key_sha256, Some(hex(&pin)));
-        assert_ne!(integrity("rekeyed", Vec::new()).public_key_sha256, Some(hex(&pin)));
+        assert_eq!(integrity("good", Vec::new()).public_key_sha256, Some(crate::hex::encode(&pin)));
+        assert_ne!(integrity("rekeyed", Vec::new()).public_key_sha256, Some(crate::hex::encode(&pin)));
     }
 
     #[test]

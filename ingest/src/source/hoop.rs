@@ -8,17 +8,13 @@
 //! what never changes in one event, and each thing that may change in an event whose id names the value. A snapshot
 //! that says nothing new then gives no new fact, and one that says something else hides nothing that was said before.
 
-use std::fmt::Write;
-
 use aws_lc_rs::digest::{SHA256, digest};
-use base64::alphabet::STANDARD;
-use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use custody_schemas::event::{Outcome, Text};
 use custody_schemas::record::{DecodeError, ErrorKind, Message};
 use serde::{Deserialize, Serialize};
 
 use super::object::{Document, Object, Time, string, text};
-use super::wrapper::{self, Unpacked};
+use super::wrapper::{self, BASE64, SHIPPER_FIELDS, Unpacked};
 use super::{Sink, Source};
 
 mod notice;
@@ -41,28 +37,6 @@ impl Default for HoopMapping {
         Self { reason: vec!["reason".to_owned(), "justification".to_owned()], ticket: vec!["ticket".to_owned()] }
     }
 }
-
-/// Standard base64; senders that drop the padding are understood.
-const BASE64: GeneralPurpose = GeneralPurpose::new(
-    &STANDARD,
-    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
-);
-
-/// Fields that shippers put beside an object's own, and that no object of hoop has. They differ between two deliveries
-/// of one fact, and are left to the record.
-const SHIPPER_FIELDS: [&str; 11] = [
-    "@timestamp",
-    "@version",
-    "_http_path",
-    "date",
-    "fluentd_tag",
-    "headers",
-    "host",
-    "path",
-    "source_type",
-    "tag",
-    "timestamp",
-];
 
 /// Decodes one message of a hoop topic.
 pub(super) fn decode(source: &Source, message: &Message<'_>, sink: &mut dyn Sink) -> Result<(), DecodeError> {
@@ -136,7 +110,7 @@ impl Unpacked for Hoop<'_> {
 
 impl Hoop<'_> {
     fn one(&mut self, shape: Shape, mut object: Object<'_>) -> Result<(), DecodeError> {
-        for name in SHIPPER_FIELDS {
+        for name in SHIPPER_FIELDS.into_iter().chain(["path"]) {
             object.take(name);
         }
         match shape {
@@ -177,12 +151,7 @@ fn event_id<'a>(org: Option<&str>, path: &[&str]) -> Text<'a> {
 
 /// Name of a content: the first half of its SHA-256 in hexadecimal digits.
 fn content_id(content: &str) -> String {
-    let hash = digest(&SHA256, content.as_bytes());
-    hash.as_ref().iter().take(16).fold(String::new(), |mut name, byte| {
-        // Writing to a string does not fail.
-        let _ = write!(name, "{byte:02x}");
-        name
-    })
+    crate::hex::encode(digest(&SHA256, content.as_bytes()).as_ref().get(..16).unwrap_or_default())
 }
 
 /// The text of a field, which stays where it is.

@@ -8,8 +8,6 @@
 use std::borrow::Cow;
 
 use base64::Engine;
-use base64::alphabet::STANDARD;
-use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use custody_schemas::event::{ActorKind, Event, Kind, Outcome, Text};
 use custody_schemas::frame::{Clock, Code, Piece};
 use custody_schemas::record::{DecodeError, ErrorKind, Message};
@@ -17,7 +15,7 @@ use serde_json::value::RawValue;
 
 use self::change::Change;
 use super::object::{Object, Time, int, text, texts};
-use super::wrapper::{self, Unpacked};
+use super::wrapper::{self, BASE64, SHIPPER_FIELDS, Unpacked};
 use super::{Sink, Source};
 
 mod change;
@@ -39,12 +37,6 @@ pub(crate) const OUTPUT_FROM_HEADER: &str = "custody-output-from";
 
 /// Code of an event that a newer agent sent through an older cluster; the event itself is the JSON text in `data`.
 const UNKNOWN_CODE: &str = "TCC00E";
-
-/// Standard base64; senders that drop the padding are understood.
-const BASE64: GeneralPurpose = GeneralPurpose::new(
-    &STANDARD,
-    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
-);
 
 /// Decodes one message of a Teleport topic.
 pub(super) fn decode(source: &Source, message: &Message<'_>, sink: &mut dyn Sink) -> Result<(), DecodeError> {
@@ -324,20 +316,6 @@ fn event_of<'a>(event_type: Text<'a>, object: &mut Object<'a>, time: Time) -> Re
     event.detail = object.detail()?;
     Ok(event)
 }
-
-/// Fields that shippers put beside an event's own. No event of Teleport has fields of these names.
-const SHIPPER_FIELDS: [&str; 10] = [
-    "@timestamp",
-    "@version",
-    "_http_path",
-    "date",
-    "fluentd_tag",
-    "headers",
-    "host",
-    "source_type",
-    "tag",
-    "timestamp",
-];
 
 /// Events that have a `path` of their own.
 const EVENTS_WITH_PATH: [&str; 6] =

@@ -11,6 +11,8 @@
 
 use std::io::Read;
 
+use base64::alphabet::STANDARD;
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use custody_schemas::event::Text;
 use custody_schemas::record::{DecodeError, ErrorKind};
 use flate2::bufread::GzDecoder;
@@ -23,6 +25,27 @@ pub(super) const ENVELOPES_MAX: usize = 3;
 
 /// The fields in which shippers put what they were given, as JSON or as its text. The first that holds such counts.
 const ENVELOPES: [&str; 5] = ["message", "log", "body", "event", "original"];
+
+/// Fields that shippers put beside an event's own where they send it over HTTP; no event of Teleport or hoop has fields of
+/// these names. They differ between two deliveries of one fact, and are left to the record.
+pub(super) const SHIPPER_FIELDS: [&str; 10] = [
+    "@timestamp",
+    "@version",
+    "_http_path",
+    "date",
+    "fluentd_tag",
+    "headers",
+    "host",
+    "source_type",
+    "tag",
+    "timestamp",
+];
+
+/// Standard base64; senders that drop the padding are understood.
+pub(super) const BASE64: GeneralPurpose = GeneralPurpose::new(
+    &STANDARD,
+    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
+);
 
 /// A source, as the unpacking sees it.
 pub(super) trait Unpacked {

@@ -15,6 +15,8 @@ use blake2::digest::consts::U32;
 use blake2::{Blake2b, Digest};
 use prost::Message;
 
+use crate::hex;
+
 /// What an operator knows of the keys of recordings.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct BsrKeys {
@@ -30,8 +32,8 @@ impl BsrKeys {
     /// # Errors
     ///
     /// [`InvalidKey`] for any other text.
-    pub fn add_root_key(&mut self, hex: &str) -> Result<(), InvalidKey> {
-        self.kms_root_keys.push(from_hex(hex).ok_or(InvalidKey)?);
+    pub fn add_root_key(&mut self, digits: &str) -> Result<(), InvalidKey> {
+        self.kms_root_keys.push(hex::decode32(digits).ok_or(InvalidKey)?);
         Ok(())
     }
 
@@ -40,8 +42,8 @@ impl BsrKeys {
     /// # Errors
     ///
     /// [`InvalidKey`] for any other text.
-    pub fn add_pin(&mut self, hex: &str) -> Result<(), InvalidKey> {
-        self.pinned_public_keys.push(from_hex(hex).ok_or(InvalidKey)?);
+    pub fn add_pin(&mut self, digits: &str) -> Result<(), InvalidKey> {
+        self.pinned_public_keys.push(hex::decode32(digits).ok_or(InvalidKey)?);
         Ok(())
     }
 }
@@ -50,18 +52,6 @@ impl BsrKeys {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("64 hexadecimal digits were expected")]
 pub struct InvalidKey;
-
-fn from_hex(text: &str) -> Option<[u8; 32]> {
-    let digits = text.trim().as_bytes();
-    if digits.len() != 64 || !digits.iter().all(u8::is_ascii_hexdigit) {
-        return None;
-    }
-    let mut key = [0; 32];
-    for (byte, pair) in key.iter_mut().zip(digits.as_chunks::<2>().0) {
-        *byte = u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()?;
-    }
-    Some(key)
-}
 
 impl fmt::Debug for BsrKeys {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -1,7 +1,6 @@
 //! Events as lines of Boundary's logger, as JSON and as text. They have no envelope: neither source nor id.
 
 use std::borrow::Cow;
-use std::fmt::Write;
 
 use aws_lc_rs::digest::{SHA256, digest};
 use custody_schemas::event::{Event, Kind, Outcome, Text};
@@ -114,8 +113,5 @@ fn instant(time: &str) -> Option<custody_schemas::time::Micros> {
 
 /// 128 bits of the line's SHA-256: lines have no id, and several within a millisecond are usual.
 fn fingerprint(line: &str) -> String {
-    digest(&SHA256, line.as_bytes()).as_ref().iter().take(16).fold(String::new(), |mut hex, byte| {
-        let _ = write!(hex, "{byte:02x}");
-        hex
-    })
+    crate::hex::encode(digest(&SHA256, line.as_bytes()).as_ref().get(..16).unwrap_or_default())
 }

@@ -48,15 +48,7 @@ impl AuditKey {
     ///
     /// When it is not 32 bytes long or not hexadecimal.
     pub fn from_hex(hex: &str) -> Result<Self, InvalidAuditKey> {
-        let (pairs, []) = hex.trim().as_bytes().as_chunks::<2>() else { return Err(InvalidAuditKey) };
-        if pairs.len() != KEY_LEN {
-            return Err(InvalidAuditKey);
-        }
-        let mut data_key = [0; KEY_LEN];
-        for (byte, [high, low]) in data_key.iter_mut().zip(pairs) {
-            let digit = |digit: u8| char::from(digit).to_digit(16).ok_or(InvalidAuditKey);
-            *byte = (digit(*high)? << 4 | digit(*low)?) as u8;
-        }
+        let data_key = crate::hex::decode32(hex).ok_or(InvalidAuditKey)?;
         let mut derived = [0; KEY_LEN];
         hkdf::Salt::none(hkdf::HKDF_SHA256)
             .extract(&data_key)
