@@ -5,8 +5,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use arrow::record_batch::RecordBatch;
-use custody_ledger::{Advance, AppendError, Ledger, LedgerError, Stream};
+use custody_ledger::{Advance, AppendError, Ledger, LedgerError, Stream, Uploaded};
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::JoinHandle;
 
 use crate::batch::{Batch, Counts, PerTable, TableBatch};
 use crate::health::{Component, Health, State};
@@ -128,15 +129,18 @@ impl Committer {
     async fn commit(&mut self, batch: Batch) -> Result<(), CommitterError> {
         let started = Instant::now();
         let mut reached: BTreeMap<Stream, i64> = BTreeMap::new();
+        // All of them begin here: three tables are encoded at once.
+        let uploads: Vec<_> = batch.tables.iter().zip(&self.lanes).map(|(table, lane)| upload(table, lane)).collect();
         // The evidence first: a fact that was derived from a record never stands alone.
-        for (position, TableBatch { rows, advances }) in batch.tables.iter().enumerate() {
+        for (position, (TableBatch { rows, advances }, upload)) in batch.tables.iter().zip(uploads).enumerate() {
+            let uploaded = upload.await.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()));
             for Advance { stream, to, .. } in advances {
                 reached.entry(stream.clone()).and_modify(|least| *least = (*to).min(*least)).or_insert(*to);
             }
             let Some(lane) = self.lanes.get_mut(position) else { continue };
             lane.hold(advances);
             if rows.num_rows() > 0 || lane.is_due() {
-                self.append(position, rows).await?;
+                self.append(position, rows, uploaded.ok()).await?;
             }
         }
         metrics::histogram!("custody_ingest_commit_seconds").record(started.elapsed().as_secs_f64());
@@ -152,8 +156,8 @@ impl Committer {
             if let Some(lane) = self.lanes.get(position)
                 && lane.holds()
             {
-                let nothing = lane.nothing();
-                self.append(position, &nothing).await?;
+                let nothing = RecordBatch::new_empty(lane.writer.table().schema());
+                self.append(position, &nothing, None).await?;
             }
         }
         Ok(())
@@ -192,12 +196,27 @@ impl Committer {
         Ok(cursors)
     }
 
-    /// Appends, again and again while the store fails.
-    async fn append(&mut self, position: usize, rows: &RecordBatch) -> Result<(), CommitterError> {
+    /// Commits rows, whose files may have been written already, again and again while the store fails.
+    async fn append(
+        &mut self,
+        position: usize,
+        rows: &RecordBatch,
+        mut uploaded: Option<Uploaded>,
+    ) -> Result<(), CommitterError> {
         let mut pauses = RETRY_PAUSES.into_iter();
         loop {
             let Some(lane) = self.lanes.get_mut(position) else { return Ok(()) };
-            match lane.commit(rows).await {
+            if uploaded.is_none() {
+                uploaded = match lane.writer.uploader().upload(rows).await {
+                    Ok(uploaded) => Some(uploaded),
+                    Err(error) => {
+                        self.wait_after(error, pauses.next()).await?;
+                        continue;
+                    }
+                };
+            }
+            let Some(files) = &uploaded else { continue };
+            match lane.commit(files).await {
                 Ok(()) => {
                     self.health.set(Component::Store, State::Up);
                     return Ok(());
@@ -217,6 +236,12 @@ impl Committer {
         }
         Ok(())
     }
+}
+
+/// Begins to write a table's files.
+fn upload(table: &TableBatch, lane: &Lane) -> JoinHandle<Result<Uploaded, AppendError>> {
+    let (rows, uploader) = (table.rows.clone(), lane.writer.uploader());
+    tokio::spawn(async move { uploader.upload(&rows).await })
 }
 
 fn count(counts: &Counts) {

@@ -5,7 +5,7 @@
 //! another process writes the same stream.
 
 use arrow::error::ArrowError;
-use custody_ledger::{AppendError, Ledger, LedgerError, Stream};
+use custody_ledger::{AppendError, Ledger, LedgerError, Stream, Uploaded};
 use custody_schemas::record::{Message, Origin};
 use custody_schemas::time::Micros;
 
@@ -124,7 +124,8 @@ impl Direct {
         for (TableBatch { rows, advances }, lane) in batch.tables.iter().zip(&mut self.lanes) {
             lane.hold(advances);
             if rows.num_rows() > 0 || lane.is_due() {
-                lane.commit(rows).await?;
+                let files = lane.writer.uploader().upload(rows).await?;
+                lane.commit(&files).await?;
             }
         }
         Ok(())
@@ -138,8 +139,7 @@ impl Direct {
     pub async fn settle(&mut self) -> Result<(), DirectError> {
         self.commit().await?;
         for lane in self.lanes.iter_mut().filter(|lane| lane.holds()) {
-            let nothing = lane.nothing();
-            lane.commit(&nothing).await?;
+            lane.commit(&Uploaded::default()).await?;
         }
         Ok(())
     }

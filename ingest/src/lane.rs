@@ -3,8 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use arrow::record_batch::RecordBatch;
-use custody_ledger::{Advance, AppendError, Appended, Ledger, LedgerError, Stream, TableWriter};
+use custody_ledger::{Advance, AppendError, Appended, Ledger, LedgerError, Stream, TableWriter, Uploaded};
 use custody_schemas::table::Table;
 
 /// The cursors of a table without new rows are moved at most this far behind: a commit for nothing but a cursor is
@@ -46,23 +45,20 @@ impl Lane {
         !self.held.is_empty()
     }
 
-    /// No rows, for a commit of what is held alone.
-    pub(crate) fn nothing(&self) -> RecordBatch {
-        RecordBatch::new_empty(self.writer.table().schema())
-    }
-
-    /// Commits rows and what is held.
-    pub(crate) async fn commit(&mut self, rows: &RecordBatch) -> Result<(), AppendError> {
+    /// Commits files and what is held.
+    pub(crate) async fn commit(&mut self, files: &Uploaded) -> Result<(), AppendError> {
         let held = self.held.iter();
         let advances: Vec<Advance> =
             held.map(|(stream, (from, to))| Advance { stream: stream.clone(), from: *from, to: *to }).collect();
-        let Appended { version, file_bytes } = self.writer.append(rows, &advances).await?;
+        let started = Instant::now();
+        let Appended { version, file_bytes } = self.writer.commit(files, &advances).await?;
         self.held.clear();
         self.committed_at = Instant::now();
-        let (table, rows) = (self.writer.table().name(), rows.num_rows());
+        let (table, rows, took) = (self.writer.table().name(), files.rows(), started.elapsed());
+        metrics::histogram!("custody_ledger_commit_seconds", "table" => table).record(took.as_secs_f64());
         metrics::counter!("custody_ingest_file_bytes_total", "table" => table).increment(file_bytes);
         metrics::counter!("custody_ingest_rows_total", "table" => table).increment(rows as u64);
-        tracing::debug!(table, version, rows, file_bytes, "committed");
+        tracing::debug!(table, version, rows, file_bytes, ?took, "committed");
         Ok(())
     }
 

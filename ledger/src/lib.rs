@@ -14,13 +14,17 @@
 //! An error from the store does not tell whether the commit landed (the reply may be lost, or a step after the commit
 //! may fail), so no error is believed: the table is read again, and its own cursor decides.
 
+#[cfg(any(test, debug_assertions))]
+mod faults;
 mod location;
+mod log;
 mod objects;
+mod store;
 mod writer;
 
 pub use location::{Ledger, LedgerError, Location};
 pub use objects::{Object, Objects, ObjectsError, without_secrets};
-pub use writer::{Advance, AppendError, Appended, Stream, TableWriter};
+pub use writer::{Advance, AppendError, Appended, Stream, TableWriter, Uploaded, Uploader};
 
 /// The Delta library, for the query engine that reads the tables.
 pub use deltalake;

@@ -6,12 +6,14 @@ use std::path::Path;
 use custody_schemas::table::{PARTITION_COLUMN, Table};
 use deltalake::kernel::engine::arrow_conversion::TryIntoKernel;
 use deltalake::kernel::{StructField, StructType};
+use deltalake::logstore::{LogStoreRef, ObjectStoreRef, StorageConfig, logstore_with};
 use deltalake::operations::create::CreateBuilder;
 use deltalake::protocol::SaveMode;
-use deltalake::table::builder::{DeltaTableBuilder, ensure_table_uri};
 use deltalake::{DeltaTable, DeltaTableError, TableProperty};
 use url::Url;
 
+use crate::log::{Fit, Log, fit};
+use crate::store;
 use crate::writer::TableWriter;
 
 /// Why a ledger could not be opened.
@@ -131,6 +133,8 @@ impl Location {
 #[derive(Debug, Clone)]
 pub struct Ledger {
     location: Location,
+    store: ObjectStoreRef,
+    config: StorageConfig,
 }
 
 impl Ledger {
@@ -140,10 +144,13 @@ impl Ledger {
     ///
     /// [`LedgerError::OtherSchema`] when a table has other columns, [`LedgerError::Store`] when the store fails.
     pub async fn create(location: Location) -> Result<Self, LedgerError> {
-        let ledger = Self { location };
+        let ledger = Self::at(location)?;
         for table in Table::ALL {
             match ledger.open(table).await {
-                Ok(delta) => ledger.check_schema(table, &delta)?,
+                Ok(delta) => match ledger.fit(table, &delta)? {
+                    Fit::Lacks(columns) => ledger.add_columns(table, delta, columns).await?,
+                    fit => ledger.check(table, fit)?,
+                },
                 Err(LedgerError::NotFound { .. }) => ledger.create_table(table).await?,
                 Err(error) => return Err(error),
             }
@@ -157,12 +164,27 @@ impl Ledger {
     ///
     /// [`LedgerError::NotFound`] when a table is missing, otherwise as [`Ledger::create`].
     pub async fn existing(location: Location) -> Result<Self, LedgerError> {
-        let ledger = Self { location };
+        let ledger = Self::at(location)?;
         for table in Table::ALL {
             let delta = ledger.open(table).await?;
-            ledger.check_schema(table, &delta)?;
+            ledger.check(table, ledger.fit(table, &delta)?)?;
         }
         Ok(ledger)
+    }
+
+    /// The same ledger with faults before its store.
+    #[cfg(test)]
+    pub(crate) fn with_faults(
+        &self,
+        choose: impl Fn(crate::faults::Call<'_>) -> Option<crate::faults::Fault> + Send + Sync + 'static,
+    ) -> Self {
+        Self { store: crate::faults::faulty(self.store.clone(), choose), ..self.clone() }
+    }
+
+    fn at(location: Location) -> Result<Self, LedgerError> {
+        let opened = store::open(&location.url, location.options.clone());
+        let (store, config) = opened.map_err(|cause| location.store_error(cause))?;
+        Ok(Self { location, store, config })
     }
 
     /// Where the ledger is.
@@ -181,9 +203,7 @@ impl Ledger {
         if url.to_file_path().is_ok_and(|folder| !folder.is_dir()) {
             return Err(missing());
         }
-        let mut delta = DeltaTableBuilder::from_url(url)
-            .and_then(|builder| builder.with_storage_options(self.location.options.clone()).build())
-            .map_err(|source| self.location.store_error(source))?;
+        let mut delta = DeltaTable::new(self.log_store(table)?);
         let is_there = delta.verify_deltatable_existence().await;
         if !is_there.map_err(|source| self.location.store_error(source))? {
             return Err(missing());
@@ -196,23 +216,29 @@ impl Ledger {
     ///
     /// # Errors
     ///
-    /// As [`Ledger::open`].
+    /// [`LedgerError::OtherSchema`] when rows of this version do not belong there, [`LedgerError::Store`] when the store
+    /// fails.
     pub async fn writer(&self, table: Table) -> Result<TableWriter, LedgerError> {
-        Ok(TableWriter::new(table, self.open(table).await?))
+        let store = self.log_store(table)?;
+        let files = store.object_store(None);
+        let log = Log::open(store).await.map_err(|cause| self.location.store_error(cause))?;
+        let columns = columns(table).map_err(|cause| self.location.store_error(cause))?;
+        self.check(table, fit(&columns, &log.schema()))?;
+        Ok(TableWriter::new(table, log, files))
+    }
+
+    pub(crate) fn log_store(&self, table: Table) -> Result<LogStoreRef, LedgerError> {
+        let url = self.location.table_url(table)?;
+        logstore_with(self.store.clone(), &url, self.config.clone()).map_err(|cause| self.location.store_error(cause))
     }
 
     async fn create_table(&self, table: Table) -> Result<(), LedgerError> {
-        let url = self.location.table_url(table)?;
-        if url.scheme() == "file" {
-            ensure_table_uri(url.as_str()).map_err(|source| self.location.store_error(source))?;
-        }
-        let fields = delta_fields(table).map_err(|source| self.location.store_error(source))?;
+        let columns = columns(table).map_err(|source| self.location.store_error(source))?;
         let created = CreateBuilder::new()
-            .with_location(url)
-            .with_storage_options(self.location.options.clone())
+            .with_log_store(self.log_store(table)?)
             .with_table_name(table.name())
             .with_comment(table.comment())
-            .with_columns(fields)
+            .with_columns(columns.fields().cloned())
             .with_partition_columns([PARTITION_COLUMN])
             .with_configuration_property(TableProperty::AppendOnly, Some("true"))
             .with_configuration_property(
@@ -228,36 +254,42 @@ impl Ledger {
         }
     }
 
-    fn check_schema(&self, table: Table, delta: &DeltaTable) -> Result<(), LedgerError> {
-        let expected = delta_fields(table).map_err(|source| self.location.store_error(source))?;
-        let snapshot = delta.snapshot().map_err(|source| self.location.store_error(source))?;
-        let schema = snapshot.schema();
-        let found: Vec<&StructField> = schema.fields().collect();
-        let difference = expected.iter().enumerate().find_map(|(position, field)| match found.get(position) {
-            None => Some(format!("{} is missing", field.name())),
-            Some(have) if have.name() != field.name() || have.data_type() != field.data_type() => Some(format!(
-                "{} {} stands where {} {} is expected",
-                have.name(),
-                have.data_type(),
-                field.name(),
-                field.data_type()
-            )),
-            Some(_) => None,
-        });
-        match difference {
-            None if found.len() == expected.len() => Ok(()),
-            difference => Err(LedgerError::OtherSchema {
-                at: self.location.url.to_string(),
-                table: table.name(),
-                difference: difference
-                    .unwrap_or_else(|| format!("{} columns instead of {}", found.len(), expected.len())),
-            }),
+    /// Adds columns that a newer version of Custody has. Older ones go on beside it, and leave them empty.
+    async fn add_columns(&self, table: Table, delta: DeltaTable, columns: Vec<StructField>) -> Result<(), LedgerError> {
+        let names: Vec<_> = columns.iter().map(|column| column.name().clone()).collect();
+        match delta.add_columns().with_fields(columns).await {
+            Ok(_) => tracing::info!(table = table.name(), ?names, "columns were added"),
+            // Another process may have been faster.
+            Err(cause) => {
+                let delta = self.open(table).await?;
+                if self.fit(table, &delta)? != Fit::Fits {
+                    return Err(self.location.store_error(cause));
+                }
+            }
         }
+        Ok(())
+    }
+
+    fn fit(&self, table: Table, delta: &DeltaTable) -> Result<Fit, LedgerError> {
+        let columns = columns(table).map_err(|cause| self.location.store_error(cause))?;
+        let snapshot = delta.snapshot().map_err(|cause| self.location.store_error(cause))?;
+        Ok(fit(&columns, &snapshot.schema()))
+    }
+
+    fn check(&self, table: Table, fit: Fit) -> Result<(), LedgerError> {
+        let difference = match fit {
+            Fit::Fits => return Ok(()),
+            Fit::Lacks(columns) => {
+                let names: Vec<_> = columns.iter().map(|column| column.name().as_str()).collect();
+                format!("{} is not there yet (`custody ingest` of this version adds it)", names.join(", "))
+            }
+            Fit::Differs(difference) => difference,
+        };
+        Err(LedgerError::OtherSchema { at: self.location.url.to_string(), table: table.name(), difference })
     }
 }
 
-/// The columns of a table as Delta fields.
-fn delta_fields(table: Table) -> Result<Vec<StructField>, DeltaTableError> {
-    let schema: StructType = table.schema().as_ref().try_into_kernel().map_err(DeltaTableError::from)?;
-    Ok(schema.fields().cloned().collect())
+/// The columns of a table as Delta has them.
+fn columns(table: Table) -> Result<StructType, DeltaTableError> {
+    Ok(table.schema().as_ref().try_into_kernel().map_err(DeltaTableError::from)?)
 }

@@ -1,6 +1,5 @@
 //! Appending: rows and next offsets in one commit.
 
-use std::collections::HashMap;
 use std::fmt;
 
 use arrow::array::AsArray;
@@ -8,16 +7,19 @@ use arrow::datatypes::Date32Type;
 use arrow::record_batch::RecordBatch;
 use custody_schemas::table::{PARTITION_COLUMN, Table};
 use delta_kernel::expressions::Scalar;
-use deltalake::kernel::transaction::{CommitBuilder, CommitProperties};
-use deltalake::kernel::{Action, Transaction};
+use delta_kernel::table_properties::DataSkippingNumIndexedCols;
+use deltalake::DeltaTableError;
+use deltalake::datafile::writer::{DeltaWriter, WriterConfig};
+use deltalake::kernel::{Action, Add, Transaction};
+use deltalake::logstore::ObjectStoreRef;
 use deltalake::parquet::basic::{Compression, Encoding, ZstdLevel};
 use deltalake::parquet::file::metadata::SortingColumn;
 use deltalake::parquet::file::properties::{EnabledStatistics, WriterProperties};
 use deltalake::parquet::schema::types::ColumnPath;
 use deltalake::protocol::{DeltaOperation, OutputMode};
-use deltalake::writer::{DeltaWriter, RecordBatchWriter, WriteMode};
-use deltalake::{DeltaTable, DeltaTableError};
 use indexmap::IndexMap;
+
+use crate::log::{Log, Put};
 
 /// One partition of one topic of one Kafka cluster: what a cursor is kept for.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -91,29 +93,109 @@ pub enum AppendError {
     },
 }
 
-/// A checkpoint is written each time the version is a multiple of this, so that opening a table stays cheap.
-const VERSIONS_PER_CHECKPOINT: u64 = 100;
+/// Files that are in the store and not in the table yet.
+#[derive(Debug, Clone, Default)]
+pub struct Uploaded {
+    adds: Vec<Add>,
+    rows: usize,
+}
+
+impl Uploaded {
+    /// Bytes of the files.
+    pub fn file_bytes(&self) -> u64 {
+        self.adds.iter().map(|add| u64::try_from(add.size).unwrap_or_default()).sum()
+    }
+
+    /// Rows in them.
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+}
+
+/// Writes Parquet files for one table. Clones write independently of one another.
+#[derive(Debug, Clone)]
+pub struct Uploader {
+    table: Table,
+    store: ObjectStoreRef,
+    config: WriterConfig,
+}
+
+impl Uploader {
+    pub(crate) fn new(table: Table, store: ObjectStoreRef, properties: WriterProperties) -> Self {
+        let statistics = table.statistics_columns().iter().map(|&name| name.to_owned()).collect();
+        let config = WriterConfig::new(
+            table.schema(),
+            vec![PARTITION_COLUMN.to_owned()],
+            Some(properties),
+            None,
+            None,
+            DataSkippingNumIndexedCols::NumColumns(0),
+            Some(statistics),
+        );
+        Self { table, store, config }
+    }
+
+    /// Writes rows into files that no table names yet; none for no rows.
+    ///
+    /// # Errors
+    ///
+    /// [`AppendError::Store`]. What was written so far is an orphan, which maintenance removes.
+    pub async fn upload(&self, rows: &RecordBatch) -> Result<Uploaded, AppendError> {
+        if rows.num_rows() == 0 {
+            return Ok(Uploaded::default());
+        }
+        let adds = self.write(rows).await.map_err(|cause| store_error(self.table, cause))?;
+        Ok(Uploaded { adds, rows: rows.num_rows() })
+    }
+
+    async fn write(&self, rows: &RecordBatch) -> Result<Vec<Add>, DeltaTableError> {
+        let mut writer = self.open();
+        match only_date(rows) {
+            // Nearly always: splitting by date would copy every row.
+            Some(date) => writer.write_partition(rows.clone(), &partition(date)).await?,
+            None => writer.write(rows).await?,
+        }
+        writer.close().await
+    }
+
+    /// A writer for more than one batch.
+    pub(crate) fn open(&self) -> DeltaWriter {
+        DeltaWriter::new(self.store.clone(), self.config.clone())
+    }
+}
+
+/// The partition of a day.
+pub(crate) fn partition(date: i32) -> IndexMap<String, Scalar> {
+    IndexMap::from([(PARTITION_COLUMN.to_owned(), Scalar::Date(date))])
+}
+
+fn store_error(table: Table, cause: DeltaTableError) -> AppendError {
+    AppendError::Store { table: table.name(), cause: Box::new(cause) }
+}
 
 /// Appends to one table.
 #[derive(Debug)]
 pub struct TableWriter {
     table: Table,
-    delta: DeltaTable,
-    /// Cursors as the held snapshot has them. Emptied whenever the snapshot may hold commits of others.
-    cursors: HashMap<Stream, Option<i64>>,
+    log: Log,
     /// The last append ended in an error: what the store holds is only known after reading it again.
     stale: bool,
-    properties: WriterProperties,
+    uploader: Uploader,
 }
 
 impl TableWriter {
-    pub(crate) fn new(table: Table, delta: DeltaTable) -> Self {
-        Self { table, delta, cursors: HashMap::new(), stale: false, properties: writer_properties(table) }
+    pub(crate) fn new(table: Table, log: Log, store: ObjectStoreRef) -> Self {
+        Self { table, log, stale: false, uploader: Uploader::new(table, store, writer_properties(table)) }
     }
 
     /// The table that is appended to.
     pub fn table(&self) -> Table {
         self.table
+    }
+
+    /// What writes this table's files, for whoever does so elsewhere than where they are committed.
+    pub fn uploader(&self) -> Uploader {
+        self.uploader.clone()
     }
 
     /// Reads the newest version of the table.
@@ -122,65 +204,79 @@ impl TableWriter {
     ///
     /// [`AppendError::Store`] when the store fails.
     pub async fn refresh(&mut self) -> Result<(), AppendError> {
-        self.cursors.clear();
         self.stale = true;
-        self.delta.update_incremental(None).await.map_err(|source| self.store_error(source))?;
+        self.log.reopen().await.map_err(|cause| store_error(self.table, cause))?;
         self.stale = false;
         Ok(())
     }
 
-    /// The next offset to read of a stream, in the snapshot that is held; `None` when the table has never seen it.
+    /// The next offset to read of a stream, as far as this writer has read the log; `None` when the table has never seen
+    /// the stream.
     ///
     /// # Errors
     ///
     /// [`AppendError::Store`] when the log cannot be read.
     pub async fn cursor(&mut self, stream: &Stream) -> Result<Option<i64>, AppendError> {
-        if let Some(cursor) = self.cursors.get(stream) {
-            return Ok(*cursor);
-        }
-        let snapshot = self.delta.snapshot().map_err(|source| self.store_error(source))?;
-        let cursor = snapshot
-            .transaction_version(self.delta.log_store().as_ref(), stream.app_id())
-            .await
-            .map_err(|source| self.store_error(source))?;
-        self.cursors.insert(stream.clone(), cursor);
-        Ok(cursor)
+        self.log.cursor(&stream.app_id()).await.map_err(|cause| store_error(self.table, cause))
     }
 
-    /// Commits rows and the cursors that they move, both or neither.
-    ///
-    /// A batch without rows moves the cursors alone. After [`AppendError::Store`] the same append may be tried again.
+    /// Commits rows and the cursors that they move, both or neither: [`Uploader::upload`] and [`TableWriter::commit`].
     ///
     /// # Errors
     ///
-    /// [`AppendError::Fenced`] when the table is not where the batch begins, [`AppendError::Store`] when the store
-    /// failed and the rows are not in.
+    /// As [`TableWriter::commit`].
     pub async fn append(&mut self, rows: &RecordBatch, advances: &[Advance]) -> Result<Appended, AppendError> {
-        if self.stale {
+        let uploaded = self.uploader.upload(rows).await?;
+        self.commit(&uploaded, advances).await
+    }
+
+    /// Commits files and the cursors that their rows move, both or neither.
+    ///
+    /// No files move the cursors alone. After [`AppendError::Store`] the same commit may be tried again: it finds out
+    /// first whether it had landed after all.
+    ///
+    /// # Errors
+    ///
+    /// [`AppendError::Fenced`] when the table is not where the rows begin, [`AppendError::Store`] when the store failed
+    /// and the rows are not in.
+    pub async fn commit(&mut self, uploaded: &Uploaded, advances: &[Advance]) -> Result<Appended, AppendError> {
+        if self.stale || self.log.is_old() {
             self.refresh().await?;
         }
-        if let Some(landed) = self.landed(advances).await? {
-            return Ok(landed);
-        }
-        match self.commit(rows, advances).await {
-            Ok(appended) => Ok(appended),
-            Err(source) => {
-                // The error may have come after the commit, so it proves nothing. The table's own cursor does.
-                tracing::debug!(table = self.table.name(), %source, "a commit returned an error, reading the table again");
-                self.refresh().await?;
-                match self.landed(advances).await? {
-                    Some(landed) => Ok(landed),
-                    None => {
-                        self.stale = true;
-                        Err(self.store_error(source))
+        loop {
+            if let Some(landed) = self.landed(advances).await? {
+                return Ok(landed);
+            }
+            let adds = uploaded.adds.iter().cloned().map(Action::Add).collect();
+            let cursors = advances.iter().map(|Advance { stream, to, .. }| Transaction::new(stream.app_id(), *to));
+            let operation = DeltaOperation::StreamingUpdate {
+                output_mode: OutputMode::Append,
+                query_id: "custody".to_owned(),
+                epoch_id: 0,
+            };
+            match self.log.put(adds, operation, true, cursors.collect()).await {
+                Ok(Put::Landed(version)) if !self.log.is_old() => {
+                    return Ok(Appended { version, file_bytes: uploaded.file_bytes() });
+                }
+                // This process stood still on the way, for so long that the log's end may be far from where it wrote.
+                Ok(Put::Landed(_)) => self.refresh().await?,
+                Ok(Put::Taken) => self.log.catch_up().await.map_err(|cause| store_error(self.table, cause))?,
+                Err(cause) => {
+                    // The error may have come after the commit, so it proves nothing. The table's own cursor does.
+                    tracing::debug!(table = self.table.name(), %cause, "a commit failed, reading the table again");
+                    self.refresh().await?;
+                    if let Some(landed) = self.landed(advances).await? {
+                        return Ok(landed);
                     }
+                    self.stale = true;
+                    return Err(store_error(self.table, cause));
                 }
             }
         }
     }
 
-    /// Compares the held snapshot's cursors with those that the batch begins at: `None` when they are equal, so that
-    /// the batch may be committed on this very snapshot; the version when every cursor is already at the batch's end.
+    /// Compares the log's cursors with those that the batch begins at: `None` when they are equal, so that the batch may
+    /// be the log's next entry; the version when every cursor is already at the batch's end.
     async fn landed(&mut self, advances: &[Advance]) -> Result<Option<Appended>, AppendError> {
         let mut at_end = !advances.is_empty();
         let mut fenced = None;
@@ -193,71 +289,13 @@ impl TableWriter {
         }
         match fenced {
             None => Ok(None),
-            Some(_) if at_end => {
-                let version = self.delta.version().unwrap_or_default();
-                Ok(Some(Appended { version, file_bytes: 0 }))
-            }
+            Some(_) if at_end => Ok(Some(Appended { version: self.log.version(), file_bytes: 0 })),
             Some((stream, expected, found)) => {
                 // What is held is not what others have made of the table.
                 self.stale = true;
                 Err(AppendError::Fenced { table: self.table.name(), stream, expected, found })
             }
         }
-    }
-
-    async fn commit(&mut self, rows: &RecordBatch, advances: &[Advance]) -> Result<Appended, DeltaTableError> {
-        let adds = if rows.num_rows() == 0 {
-            Vec::new()
-        } else {
-            let mut writer = RecordBatchWriter::for_table(&self.delta)?.with_writer_properties(self.properties.clone());
-            match only_date(rows) {
-                // Nearly always: splitting by date would copy every row.
-                Some(date) => {
-                    let partition = IndexMap::from([(PARTITION_COLUMN.to_owned(), Scalar::Date(date))]);
-                    writer.write_partition(rows.clone(), &partition, WriteMode::Default).await?;
-                }
-                None => writer.write(rows.clone()).await?,
-            }
-            writer.flush().await?
-        };
-        let file_bytes = adds.iter().map(|add| u64::try_from(add.size).unwrap_or_default()).sum();
-        let transactions =
-            advances.iter().map(|advance| Transaction::new(advance.stream.app_id(), advance.to)).collect();
-        let properties = CommitProperties::default()
-            .with_create_checkpoint(false)
-            .with_cleanup_expired_logs(Some(false))
-            .with_metadata([("isBlindAppend".to_owned(), true.into())])
-            .with_application_transactions(transactions);
-        let operation = DeltaOperation::StreamingUpdate {
-            output_mode: OutputMode::Append,
-            query_id: "custody".to_owned(),
-            epoch_id: 0,
-        };
-        let before = self.delta.version().unwrap_or_default();
-        let finalized = CommitBuilder::from(properties)
-            .with_actions(adds.into_iter().map(Action::Add).collect())
-            .build(Some(self.delta.snapshot()?), self.delta.log_store(), operation)
-            .await?;
-        let version = finalized.version();
-        self.delta.state = Some(finalized.snapshot());
-        if version == before + 1 {
-            for Advance { stream, to, .. } in advances {
-                self.cursors.insert(stream.clone(), Some(*to));
-            }
-        } else {
-            // Commits of others lie between: the new snapshot may hold cursors that the old one had not.
-            self.cursors.clear();
-        }
-        if version.is_multiple_of(VERSIONS_PER_CHECKPOINT)
-            && let Err(error) = deltalake::checkpoints::create_checkpoint(&self.delta, None).await
-        {
-            tracing::warn!(table = self.table.name(), version, %error, "no checkpoint was written; opening gets slower");
-        }
-        Ok(Appended { version, file_bytes })
-    }
-
-    fn store_error(&self, cause: DeltaTableError) -> AppendError {
-        AppendError::Store { table: self.table.name(), cause: Box::new(cause) }
     }
 }
 
@@ -319,10 +357,15 @@ fn writer_properties(table: Table) -> WriterProperties {
 mod tests {
     use std::collections::HashMap;
 
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::time::Duration;
+
     use custody_schemas::columns::{RecordColumns, RowContext};
     use custody_schemas::record::{Message, Origin};
 
     use super::*;
+    use crate::faults::Fault;
     use crate::{Ledger, LedgerError, Location};
 
     fn stream(partition: i32) -> Stream {
@@ -462,6 +505,77 @@ mod tests {
         std::fs::rename(&aside, &table).unwrap();
         append(&mut writer, 0, Some(2), 4).await.unwrap();
         assert_eq!(rows(&ledger).await, 4);
+    }
+
+    /// Every call of the store in turn fails, or is done without its reply coming back; whoever appends tries again.
+    #[tokio::test]
+    async fn whichever_call_of_the_store_fails_every_row_is_there_once() {
+        let mut orphans = 0;
+        for fault in [Fault::Fail, Fault::LoseReply, Fault::Delay(Duration::from_millis(1))] {
+            for failing in 0.. {
+                let folder = tempfile::tempdir().unwrap();
+                let ledger = new_ledger(&folder).await;
+                let reached = Arc::new(AtomicBool::new(false));
+                let hit = reached.clone();
+                let faulty = ledger.with_faults(move |call| {
+                    let fails = call.number == failing;
+                    hit.fetch_or(fails, Ordering::Relaxed);
+                    fails.then_some(fault)
+                });
+                let mut attempts = 0;
+                let mut writer = loop {
+                    attempts += 1;
+                    match faulty.writer(Table::Records).await {
+                        Ok(writer) => break writer,
+                        Err(error) => assert!(attempts < 3, "{fault:?} of call {failing}: {error}"),
+                    }
+                };
+                let mut from = None;
+                for to in [3, 5, 9] {
+                    while let Err(error) = append(&mut writer, 0, from, to).await {
+                        assert!(matches!(error, AppendError::Store { .. }), "{fault:?} of call {failing}: {error}");
+                        attempts += 1;
+                        assert!(attempts < 5, "{fault:?} of call {failing}: {error}");
+                    }
+                    from = Some(to);
+                }
+                assert_eq!(rows(&ledger).await, 9, "{fault:?} of call {failing}");
+                let mut reader = ledger.writer(Table::Records).await.unwrap();
+                assert_eq!(reader.cursor(&stream(0)).await.unwrap(), Some(9));
+                let files = std::fs::read_dir(folder.path().join("records/date=1970-01-01")).unwrap().count();
+                orphans += files - 3;
+                if !reached.load(Ordering::Relaxed) {
+                    break;
+                }
+            }
+        }
+        // The replies that were lost were those of real files, too.
+        assert!(orphans > 0);
+    }
+
+    #[tokio::test]
+    async fn many_writers_of_one_table_get_everything_in_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let ledger = new_ledger(&folder).await;
+        let writing = (0..8).map(|partition| {
+            let ledger = ledger.clone();
+            tokio::spawn(async move {
+                let mut writer = ledger.writer(Table::Records).await.unwrap();
+                let mut from = None;
+                for to in 1..=20 {
+                    append(&mut writer, partition, from, to).await.unwrap();
+                    from = Some(to);
+                }
+            })
+        });
+        for done in futures::future::join_all(writing).await {
+            done.unwrap();
+        }
+        assert_eq!(rows(&ledger).await, 160);
+        let mut writer = ledger.writer(Table::Records).await.unwrap();
+        for partition in 0..8 {
+            assert_eq!(writer.cursor(&stream(partition)).await.unwrap(), Some(20));
+        }
     }
 
     #[tokio::test]

@@ -1,0 +1,197 @@
+//! The object store under a ledger.
+//!
+//! On a local disk a write is durable when it returns: contents are synced before a name points to them, and the name's
+//! folder after. So a power failure can neither leave a commit whose files are torn, nor take back what was reported as
+//! safe. Object stores promise the same by themselves.
+
+use std::fmt;
+use std::io::Write;
+use std::ops::Range;
+use std::path::{Path as FilePath, PathBuf};
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use deltalake::DeltaTableError;
+use deltalake::logstore::object_store::local::LocalFileSystem;
+use deltalake::logstore::object_store::path::Path;
+use deltalake::logstore::object_store::{
+    CopyOptions, Error, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore, PutMode,
+    PutMultipartOptions, PutOptions, PutPayload, PutResult, RenameOptions, Result, UploadPart,
+};
+use deltalake::logstore::{ObjectStoreRef, StorageConfig, logstore_for};
+use futures::stream::BoxStream;
+use url::Url;
+
+/// How often and how long a request is repeated before the error is told, unless the options say otherwise. Whoever
+/// writes tries again by himself, and says meanwhile what is wrong.
+const RETRIES: [(&str, &str); 2] = [("max_retries", "3"), ("retry_timeout", "20s")];
+
+/// Opens the store that a URL is on; its root is the root of the bucket, or of the file system.
+pub(crate) fn open(
+    url: &Url,
+    options: impl IntoIterator<Item = (String, String)>,
+) -> Result<(ObjectStoreRef, StorageConfig), DeltaTableError> {
+    let defaults = RETRIES.map(|(name, value)| (name.to_owned(), value.to_owned()));
+    let config = StorageConfig::parse_options(defaults.into_iter().chain(options))?;
+    let store: ObjectStoreRef = match url.scheme() {
+        "file" => Arc::new(DurableFiles { files: LocalFileSystem::new() }),
+        _ => logstore_for(url, config.clone())?.root_object_store(None),
+    };
+    #[cfg(any(test, debug_assertions))]
+    let store = crate::faults::from_environment(store);
+    Ok((store, config))
+}
+
+/// The local file system, with writes that are durable when they return.
+#[derive(Debug)]
+struct DurableFiles {
+    files: LocalFileSystem,
+}
+
+impl fmt::Display for DurableFiles {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.files.fmt(f)
+    }
+}
+
+/// Writes a file that is either there whole, on the disk, or not there.
+fn write(path: &FilePath, payload: &PutPayload, mode: &PutMode) -> Result<()> {
+    let failed = |source: std::io::Error| Error::Generic {
+        store: "local disk",
+        source: format!("{} cannot be written: {source}", path.display()).into(),
+    };
+    let folder = path.parent().unwrap_or(FilePath::new("/"));
+    if !folder.is_dir() {
+        make_folder(folder).map_err(failed)?;
+    }
+    // Names that end like this are what `LocalFileSystem` takes for unfinished writes, and does not list.
+    let mut unfinished = tempfile::Builder::new();
+    unfinished.prefix("write-").suffix("#0");
+    // Otherwise temporary files are for their owner alone; this way the umask decides, as for every file.
+    #[cfg(unix)]
+    unfinished.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
+    let mut file = unfinished.tempfile_in(folder).map_err(failed)?;
+    payload.iter().try_for_each(|bytes| file.write_all(bytes)).map_err(failed)?;
+    file.as_file().sync_all().map_err(failed)?;
+    let persisted = match mode {
+        PutMode::Create => file.persist_noclobber(path),
+        _ => file.persist(path),
+    };
+    persisted.map_err(|error| match error.error.kind() {
+        std::io::ErrorKind::AlreadyExists => {
+            Error::AlreadyExists { path: path.display().to_string(), source: error.error.into() }
+        }
+        _ => failed(error.error),
+    })?;
+    sync(folder).map_err(failed)
+}
+
+/// Makes a folder and those above it, each synced into the one that holds it.
+fn make_folder(folder: &FilePath) -> std::io::Result<()> {
+    if let Some(above) = folder.parent()
+        && !above.is_dir()
+    {
+        make_folder(above)?;
+    }
+    match std::fs::create_dir(folder) {
+        Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => Err(error),
+        _ => folder.parent().map_or(Ok(()), sync),
+    }
+}
+
+/// Puts a file's bytes, or a folder's names, on the disk.
+fn sync(path: &FilePath) -> std::io::Result<()> {
+    std::fs::File::open(path)?.sync_all()
+}
+
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(done) => done,
+        Err(error) => Err(Error::JoinError { source: error }),
+    }
+}
+
+#[async_trait]
+impl ObjectStore for DurableFiles {
+    async fn put_opts(&self, location: &Path, payload: PutPayload, options: PutOptions) -> Result<PutResult> {
+        if matches!(options.mode, PutMode::Update(_)) {
+            return self.files.put_opts(location, payload, options).await;
+        }
+        let path = self.files.path_to_filesystem(location)?;
+        blocking(move || write(&path, &payload, &options.mode)).await?;
+        Ok(PutResult { e_tag: None, version: None })
+    }
+
+    async fn put_multipart_opts(
+        &self,
+        location: &Path,
+        options: PutMultipartOptions,
+    ) -> Result<Box<dyn MultipartUpload>> {
+        let path = self.files.path_to_filesystem(location)?;
+        let upload = self.files.put_multipart_opts(location, options).await?;
+        Ok(Box::new(DurableUpload { path, upload }))
+    }
+
+    async fn get_opts(&self, location: &Path, options: GetOptions) -> Result<GetResult> {
+        self.files.get_opts(location, options).await
+    }
+
+    async fn get_ranges(&self, location: &Path, ranges: &[Range<u64>]) -> Result<Vec<Bytes>> {
+        self.files.get_ranges(location, ranges).await
+    }
+
+    fn delete_stream(&self, locations: BoxStream<'static, Result<Path>>) -> BoxStream<'static, Result<Path>> {
+        self.files.delete_stream(locations)
+    }
+
+    fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
+        self.files.list(prefix)
+    }
+
+    fn list_with_offset(&self, prefix: Option<&Path>, offset: &Path) -> BoxStream<'static, Result<ObjectMeta>> {
+        self.files.list_with_offset(prefix, offset)
+    }
+
+    async fn list_with_delimiter(&self, prefix: Option<&Path>) -> Result<ListResult> {
+        self.files.list_with_delimiter(prefix).await
+    }
+
+    async fn copy_opts(&self, from: &Path, to: &Path, options: CopyOptions) -> Result<()> {
+        self.files.copy_opts(from, to, options).await
+    }
+
+    async fn rename_opts(&self, from: &Path, to: &Path, options: RenameOptions) -> Result<()> {
+        self.files.rename_opts(from, to, options).await
+    }
+}
+
+/// A large file, written in parts.
+#[derive(Debug)]
+struct DurableUpload {
+    path: PathBuf,
+    upload: Box<dyn MultipartUpload>,
+}
+
+#[async_trait]
+impl MultipartUpload for DurableUpload {
+    fn put_part(&mut self, part: PutPayload) -> UploadPart {
+        self.upload.put_part(part)
+    }
+
+    async fn complete(&mut self) -> Result<PutResult> {
+        let done = self.upload.complete().await?;
+        // No commit names the file before this returns.
+        let path = self.path.clone();
+        blocking(move || {
+            let synced = sync(&path).and_then(|()| path.parent().map_or(Ok(()), sync));
+            synced.map_err(|error| Error::Generic { store: "local disk", source: Box::new(error) })
+        })
+        .await?;
+        Ok(done)
+    }
+
+    async fn abort(&mut self) -> Result<()> {
+        self.upload.abort().await
+    }
+}
