@@ -206,7 +206,8 @@ impl Committer {
         let mut pauses = RETRY_PAUSES.into_iter();
         loop {
             let Some(lane) = self.lanes.get_mut(position) else { return Ok(()) };
-            if uploaded.is_none() {
+            // Files that waited for the store for too long may be gone.
+            if !uploaded.as_ref().is_some_and(Uploaded::is_fresh) {
                 uploaded = match lane.writer.uploader().upload(rows).await {
                     Ok(uploaded) => Some(uploaded),
                     Err(error) => {

@@ -18,11 +18,17 @@
 mod faults;
 mod location;
 mod log;
+mod maintain;
 mod objects;
 mod store;
+#[cfg(test)]
+mod testing;
 mod writer;
 
 pub use location::{Ledger, LedgerError, Location};
+pub use maintain::{
+    Compacted, Expired, Group, LOG_AGE_MIN, MaintainError, Maintenance, ORPHAN_AGE_MIN, Sizes, Standing,
+};
 pub use objects::{Object, Objects, ObjectsError, without_secrets};
 pub use writer::{Advance, AppendError, Appended, Stream, TableWriter, Uploaded, Uploader};
 

@@ -13,6 +13,7 @@ use deltalake::{DeltaTable, DeltaTableError, TableProperty};
 use url::Url;
 
 use crate::log::{Fit, Log, fit};
+use crate::maintain::{MaintainError, Maintenance};
 use crate::store;
 use crate::writer::TableWriter;
 
@@ -225,6 +226,16 @@ impl Ledger {
         let columns = columns(table).map_err(|cause| self.location.store_error(cause))?;
         self.check(table, fit(&columns, &log.schema()))?;
         Ok(TableWriter::new(table, log, files))
+    }
+
+    /// Opens a table to keep it in order.
+    ///
+    /// # Errors
+    ///
+    /// [`MaintainError::Store`] when the store fails.
+    pub async fn maintenance(&self, table: Table) -> Result<Maintenance, MaintainError> {
+        let store = self.log_store(table).map_err(|error| MaintainError::Ledger(Box::new(error)))?;
+        Maintenance::open(table, store).await
     }
 
     pub(crate) fn log_store(&self, table: Table) -> Result<LogStoreRef, LedgerError> {

@@ -1,9 +1,10 @@
 //! Appending: rows and next offsets in one commit.
 
 use std::fmt;
+use std::time::{Duration, SystemTime};
 
 use arrow::array::AsArray;
-use arrow::datatypes::Date32Type;
+use arrow::datatypes::{Date32Type, SchemaRef};
 use arrow::record_batch::RecordBatch;
 use custody_schemas::table::{PARTITION_COLUMN, Table};
 use delta_kernel::expressions::Scalar;
@@ -98,7 +99,12 @@ pub enum AppendError {
 pub struct Uploaded {
     adds: Vec<Add>,
     rows: usize,
+    /// When they began to be written.
+    at: Option<SystemTime>,
 }
+
+/// Files are committed this soon after they were written, or not at all: maintenance may have taken them for orphans.
+const UPLOAD_AGE_MAX: Duration = Duration::from_secs(3600);
 
 impl Uploaded {
     /// Bytes of the files.
@@ -109,6 +115,11 @@ impl Uploaded {
     /// Rows in them.
     pub fn rows(&self) -> usize {
         self.rows
+    }
+
+    /// Whether they can still be committed. If not they have to be written again.
+    pub fn is_fresh(&self) -> bool {
+        self.at.is_none_or(|at| at.elapsed().is_ok_and(|age| age < UPLOAD_AGE_MAX))
     }
 }
 
@@ -121,10 +132,10 @@ pub struct Uploader {
 }
 
 impl Uploader {
-    pub(crate) fn new(table: Table, store: ObjectStoreRef, properties: WriterProperties) -> Self {
+    pub(crate) fn new(table: Table, schema: SchemaRef, store: ObjectStoreRef, properties: WriterProperties) -> Self {
         let statistics = table.statistics_columns().iter().map(|&name| name.to_owned()).collect();
         let config = WriterConfig::new(
-            table.schema(),
+            schema,
             vec![PARTITION_COLUMN.to_owned()],
             Some(properties),
             None,
@@ -144,8 +155,9 @@ impl Uploader {
         if rows.num_rows() == 0 {
             return Ok(Uploaded::default());
         }
+        let at = Some(SystemTime::now());
         let adds = self.write(rows).await.map_err(|cause| store_error(self.table, cause))?;
-        Ok(Uploaded { adds, rows: rows.num_rows() })
+        Ok(Uploaded { adds, rows: rows.num_rows(), at })
     }
 
     async fn write(&self, rows: &RecordBatch) -> Result<Vec<Add>, DeltaTableError> {
@@ -185,7 +197,8 @@ pub struct TableWriter {
 
 impl TableWriter {
     pub(crate) fn new(table: Table, log: Log, store: ObjectStoreRef) -> Self {
-        Self { table, log, stale: false, uploader: Uploader::new(table, store, writer_properties(table)) }
+        let uploader = Uploader::new(table, table.schema(), store, writer_properties(table, Temper::Hot));
+        Self { table, log, stale: false, uploader }
     }
 
     /// The table that is appended to.
@@ -196,6 +209,11 @@ impl TableWriter {
     /// What writes this table's files, for whoever does so elsewhere than where they are committed.
     pub fn uploader(&self) -> Uploader {
         self.uploader.clone()
+    }
+
+    #[cfg(test)]
+    pub(crate) fn log_mut(&mut self) -> &mut Log {
+        &mut self.log
     }
 
     /// Reads the newest version of the table.
@@ -242,6 +260,10 @@ impl TableWriter {
     pub async fn commit(&mut self, uploaded: &Uploaded, advances: &[Advance]) -> Result<Appended, AppendError> {
         if self.stale || self.log.is_old() {
             self.refresh().await?;
+        }
+        if !uploaded.is_fresh() {
+            let why = DeltaTableError::Generic("the files were written too long ago to be committed now".to_owned());
+            return Err(store_error(self.table, why));
         }
         loop {
             if let Some(landed) = self.landed(advances).await? {
@@ -306,9 +328,18 @@ fn only_date(rows: &RecordBatch) -> Option<i32> {
     rest.iter().all(|date| date == first).then_some(*first)
 }
 
+/// Whether files are on the way, or have come to stay.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Temper {
+    /// As ingest commits them, small and often. They are put together soon.
+    Hot,
+    /// As they are kept.
+    Cold,
+}
+
 /// How the files of a table are written: ZSTD, pages small enough to skip to a session, no statistics and no dictionary
 /// for payloads, whose values hardly repeat and would only bloat the footers.
-fn writer_properties(table: Table) -> WriterProperties {
+pub(crate) fn writer_properties(table: Table, temper: Temper) -> WriterProperties {
     let column = |name: &str| ColumnPath::from(name);
     let schema = table.schema();
     let sorting = table
@@ -323,7 +354,11 @@ fn writer_properties(table: Table) -> WriterProperties {
         Table::Frames => (64, 16 * 1024),
     };
     debug_assert_eq!(schema.field(0).name(), PARTITION_COLUMN);
-    let level = ZstdLevel::try_new(3).unwrap_or_default();
+    let level = match temper {
+        Temper::Hot => 1,
+        Temper::Cold => 6,
+    };
+    let level = ZstdLevel::try_new(level).unwrap_or_default();
     let mut properties = WriterProperties::builder()
         .set_compression(Compression::ZSTD(level))
         .set_created_by(concat!("custody ", env!("CARGO_PKG_VERSION")).to_owned())
@@ -356,7 +391,6 @@ fn writer_properties(table: Table) -> WriterProperties {
 #[cfg(test)]
 mod tests {
     use std::collections::HashMap;
-
     use std::sync::Arc;
     use std::sync::atomic::{AtomicBool, Ordering};
     use std::time::Duration;
@@ -366,35 +400,8 @@ mod tests {
 
     use super::*;
     use crate::faults::Fault;
+    use crate::testing::{batch, new_ledger, rows, stream};
     use crate::{Ledger, LedgerError, Location};
-
-    fn stream(partition: i32) -> Stream {
-        Stream { cluster: "kafka".to_owned(), topic: "audit".to_owned(), partition }
-    }
-
-    /// Records of one partition with the offsets `from..to`, and the move of the cursor that goes with them.
-    fn batch(partition: i32, from: Option<i64>, to: i64) -> (RecordBatch, [Advance; 1]) {
-        let mut columns = RecordColumns::default();
-        for offset in from.unwrap_or_default()..to {
-            let origin = Origin { topic: "audit", partition, offset };
-            let row = RowContext { origin, source: "teleport", broker_at: None, ingested_at: 0 };
-            let headers = [("trace", Some(&b"1"[..])), ("empty", None)];
-            let message = Message { origin, broker_at: None, key: Some(b"k"), headers: &headers, value: Some(b"{}") };
-            columns.push(&row, &message, None);
-        }
-        (columns.finish().unwrap(), [Advance { stream: stream(partition), from, to }])
-    }
-
-    async fn new_ledger(folder: &tempfile::TempDir) -> Ledger {
-        let location = Location::parse(folder.path().to_str().unwrap(), HashMap::new()).unwrap();
-        Ledger::create(location).await.unwrap()
-    }
-
-    async fn rows(ledger: &Ledger) -> usize {
-        let delta = ledger.open(Table::Records).await.unwrap();
-        let files = delta.snapshot().unwrap().log_data();
-        files.iter().map(|file| file.num_records().unwrap()).sum()
-    }
 
     async fn append(
         writer: &mut TableWriter,
