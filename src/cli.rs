@@ -52,7 +52,7 @@ pub(crate) struct Global {
 pub(crate) enum Command {
     /// Run the whole pipeline in one process on an embedded broker, with live sample gateways
     Demo(Demo),
-    /// Ingest, collect and serve in one process
+    /// Ingest, collect, serve and maintain in one process
     Up(Listen),
     /// Read the configured topics from Kafka into the ledger
     Ingest,
@@ -66,8 +66,14 @@ pub(crate) enum Command {
     Serve(Listen),
     /// Import recordings and logs at rest: files, folders, object-store prefixes
     Import(Import),
-    /// Keep the ledger in order
-    #[command(subcommand)]
+    /// Keep the ledger in order: put small files together, clean logs, remove orphans, let expired days go
+    ///
+    /// Safe at any time, beside ingest, questions and another `custody maintain`: rows are never changed, and files are
+    /// replaced only after the new ones were read back and found to hold the same rows. `custody up` does it by itself
+    /// every [maintain] every_seconds; where only `custody ingest` runs, run `custody maintain --every 30s` beside it.
+    /// It can be stopped whenever: what is done is done. Days leave a table only where [retention] says so, and every
+    /// such step is an event of the ledger.
+    #[command(args_conflicts_with_subcommands = true)]
     Maintain(Maintain),
     /// List sessions with their reason, approvers and recording
     Sessions(Sessions),
@@ -269,8 +275,26 @@ pub(crate) struct Export {
     pub(crate) output: Option<PathBuf>,
 }
 
+#[derive(Debug, Args)]
+pub(crate) struct Maintain {
+    #[command(subcommand)]
+    pub(crate) what: Option<MaintainWhat>,
+    #[command(flatten)]
+    pub(crate) tables: MaintainTables,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct MaintainTables {
+    /// Only say what would be done
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// Go on until stopped, with a pause of this long, for example 30s
+    #[arg(long, value_name = "TIME", value_parser = parse_duration, conflicts_with = "dry_run")]
+    pub(crate) every: Option<Duration>,
+}
+
 #[derive(Debug, Subcommand)]
-pub(crate) enum Maintain {
+pub(crate) enum MaintainWhat {
     /// Decode dead letters again: after an update, or when a topic was mapped to the wrong source
     Redecode,
 }

@@ -39,6 +39,8 @@ pub(crate) struct Config {
     pub(crate) identities: Identities,
     pub(crate) tickets: Tickets,
     pub(crate) recordings: Recordings,
+    pub(crate) maintain: Maintain,
+    pub(crate) retention: Retention,
 }
 
 /// `[collect]`: what gateways and policy engines push over HTTP.
@@ -153,6 +155,53 @@ impl Default for Recordings {
     }
 }
 
+/// `[maintain]`: how the tables are kept in order.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Maintain {
+    /// Seconds between two looks of `custody up`; 0 where something else runs `custody maintain`.
+    pub(crate) every_seconds: u64,
+    /// Files are put together up to this size.
+    pub(crate) target_mb: u64,
+    /// So many files of like size of the day that is not over are worth putting together.
+    pub(crate) files_min: usize,
+    /// Hours for which entries of the tables' logs are kept (at least 1): so far back can a version be read again.
+    pub(crate) log_hours: u64,
+    /// Days for which files are kept that no table names any more.
+    pub(crate) orphan_days: u64,
+}
+
+impl Default for Maintain {
+    fn default() -> Self {
+        Self { every_seconds: 30, target_mb: 64, files_min: 16, log_hours: 2, orphan_days: 7 }
+    }
+}
+
+impl Maintain {
+    /// What is put together, and when.
+    pub(crate) fn sizes(&self) -> custody_ledger::Sizes {
+        custody_ledger::Sizes {
+            target_bytes: self.target_mb.max(1).saturating_mul(1 << 20),
+            files_min: self.files_min.max(2),
+            ..custody_ledger::Sizes::default()
+        }
+    }
+}
+
+/// `[retention]`: for how many days after they came in rows are kept. Without a number they are kept for ever.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Retention {
+    /// The policy that this follows, in words: it is kept with the record of what left.
+    pub(crate) policy: String,
+    /// Days that messages as received are kept.
+    pub(crate) records_days: Option<u64>,
+    /// Days that events are kept.
+    pub(crate) events_days: Option<u64>,
+    /// Days that recordings are kept.
+    pub(crate) frames_days: Option<u64>,
+}
+
 /// `[kafka]`
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -254,6 +303,8 @@ impl Default for Config {
             identities: Identities::default(),
             tickets: Tickets::default(),
             recordings: Recordings::default(),
+            maintain: Maintain::default(),
+            retention: Retention::default(),
         }
     }
 }
@@ -273,7 +324,7 @@ pub(crate) fn default_topics() -> Vec<Topic> {
 }
 
 /// Names of configuration sections: `CUSTODY_` variables that begin with another are not ours.
-const SECTIONS: [&str; 14] = [
+const SECTIONS: [&str; 16] = [
     "data",
     "store",
     "kafka",
@@ -288,6 +339,8 @@ const SECTIONS: [&str; 14] = [
     "identities",
     "tickets",
     "recordings",
+    "maintain",
+    "retention",
 ];
 
 impl Config {
@@ -319,6 +372,13 @@ impl Config {
         if let Some(name) = twice {
             anyhow::bail!("the topic {name:?} is configured twice");
         }
+        let Retention { policy, records_days, events_days, frames_days } = &config.retention;
+        let days = [records_days, events_days, frames_days];
+        anyhow::ensure!(
+            policy.trim().len() >= 3 || days.iter().all(|days| days.is_none()),
+            "retention.policy is empty: say in words by which policy rows are to leave the ledger"
+        );
+        anyhow::ensure!(!days.contains(&&Some(0)), "retention: rows are kept for a day at least");
         if let Some(topic) = config.topics.iter().find(|topic| !topic.source.is_sent()) {
             let source = topic.source.as_str();
             anyhow::bail!("the topic {:?}: nobody sends messages of {source:?}; they are cut from files", topic.name);

@@ -1,5 +1,7 @@
 //! `custody maintain`: what keeps a ledger in order.
 
+mod tables;
+
 use std::collections::HashMap;
 use std::io::Write;
 
@@ -11,14 +13,17 @@ use custody_ledger::Ledger;
 use custody_query::{Engine, StoredRecord};
 use custody_schemas::record::{Message, Origin};
 
-use crate::cli::Maintain;
+use crate::cli::{Maintain, MaintainWhat};
 use crate::config::Config;
 use crate::exit::Failure;
 
+pub(crate) use tables::keep;
+
 /// `custody maintain …`
-pub(crate) async fn run(config: &Config, what: Maintain) -> Result<(), Failure> {
-    match what {
-        Maintain::Redecode => redecode(config).await,
+pub(crate) async fn run(config: &Config, args: Maintain) -> Result<(), Failure> {
+    match args.what {
+        None => tables::run(config, &args.tables).await,
+        Some(MaintainWhat::Redecode) => redecode(config).await,
     }
 }
 

@@ -16,7 +16,7 @@ use crate::config::Config;
 use crate::exit::Failure;
 use crate::{collect, http, import, maintain, shutdown};
 
-/// `custody up`: ingest, collect and serve, until asked to stop.
+/// `custody up`: ingest, collect, serve and maintain, until asked to stop.
 pub(crate) async fn up(config: Config, listen: &Listen) -> Result<(), Failure> {
     let address = address(&config, listen)?;
     let collecting = collect::address(&config.collect)?;
@@ -49,7 +49,15 @@ pub(crate) async fn up(config: Config, listen: &Listen) -> Result<(), Failure> {
         let Some(ledger) = wait_for_ledger(&location, stop.clone()).await? else { return Ok(()) };
         import::follow(&config, &ledger, stop.clone()).await
     };
-    tokio::try_join!(ingesting, serving, collecting, following).map(drop)
+    let maintaining = async {
+        let every = Duration::from_secs(config.maintain.every_seconds);
+        if every.is_zero() {
+            return Ok(());
+        }
+        let Some(ledger) = wait_for_ledger(&location, stop.clone()).await? else { return Ok(()) };
+        maintain::keep(&config, &ledger, every, stop.clone()).await
+    };
+    tokio::try_join!(ingesting, serving, collecting, following, maintaining).map(drop)
 }
 
 fn nothing_comes_in() -> Failure {

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use custody_ledger::{Ledger, LedgerError, Location, Stream};
 use custody_schemas::record::{Message, Origin};
-use custody_schemas::time::Micros;
+use custody_schemas::time::{Micros, to_rfc3339};
 use rdkafka::bindings::{rd_kafka_header_get_all, rd_kafka_headers_t};
 use rdkafka::client::ClientContext;
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
@@ -31,7 +31,9 @@ use tokio::sync::{mpsc, oneshot, watch};
 use crate::batch::{Batcher, PerTable};
 use crate::committer::{self, Committer, CommitterError, OnCommitted, Request, sleep_or_stop};
 use crate::config::{Config, OnLostMessages, Topic};
+use crate::direct::DirectError;
 use crate::health::{Component, Health, State};
+use crate::journal::Journal;
 
 /// Why ingest stopped though nobody asked it to.
 #[derive(Debug, thiserror::Error)]
@@ -46,7 +48,7 @@ pub enum IngestError {
     #[error(
         "{count} messages of {stream} were deleted by Kafka before Custody read them: the ledger goes on at offset \
          {expected}, the first one left is {first}. Find out why (retention too short, ingest down too long), then set \
-         kafka.on_lost_messages = \"continue\" to go on without them; the loss stays on record in the log"
+         kafka.on_lost_messages = \"continue\" to go on without them; the loss is an event of the ledger (kind \"loss\")"
     )]
     Lost {
         /// The partition.
@@ -109,7 +111,7 @@ pub async fn run(
         let committer = Committer::new(&ledger, health.clone(), stop.clone(), on_committed).await?;
         let (requests, inbox) = mpsc::channel(1);
         let committing = tokio::spawn(committer.run(inbox));
-        let session = Session::new(config.clone(), consumer.clone(), health.clone(), requests, stop.clone());
+        let session = Session::new(config.clone(), consumer.clone(), health.clone(), ledger, requests, stop.clone());
         let consuming = tokio::task::spawn_blocking(move || session.run());
         let (consumed, committed) = tokio::join!(consuming, committing);
         // A task that panicked is a defect: it is told as one instead of going on as if nothing had been.
@@ -320,6 +322,7 @@ struct Session {
     topics: HashMap<String, Topic>,
     consumer: Arc<BaseConsumer<Context>>,
     health: Health,
+    ledger: Ledger,
     requests: mpsc::Sender<Request>,
     stop: watch::Receiver<bool>,
     handle: Handle,
@@ -337,6 +340,7 @@ impl Session {
         config: Arc<Config>,
         consumer: Arc<BaseConsumer<Context>>,
         health: Health,
+        ledger: Ledger,
         requests: mpsc::Sender<Request>,
         stop: watch::Receiver<bool>,
     ) -> Self {
@@ -347,6 +351,7 @@ impl Session {
             topics,
             consumer,
             health,
+            ledger,
             requests,
             stop,
             handle: Handle::current(),
@@ -626,12 +631,25 @@ impl Session {
             let lost = IngestError::Lost { stream: stream.clone(), expected, first, count: first - expected };
             metrics::counter!("custody_ingest_lost_messages_total")
                 .increment(u64::try_from(first - expected).unwrap_or(0));
+            if let Err(error) = self.write_down_loss(stream, expected, first) {
+                tracing::warn!(%stream, %error, "a loss could not be written into the ledger yet");
+                return Ok(Begin::NotYet);
+            }
             match self.config.on_lost_messages {
                 OnLostMessages::Stop => return Err(lost),
                 OnLostMessages::Continue => tracing::error!(error = %lost, "messages are lost"),
             }
         }
         Ok(Begin::At(Offset::Offset(expected.max(first))))
+    }
+
+    /// A loss is a fact like any other: it is in the ledger before anything is read beyond it.
+    fn write_down_loss(&self, stream: &Stream, from: i64, first_left: i64) -> Result<(), DirectError> {
+        let now = now();
+        self.handle.block_on(async {
+            let mut journal = Journal::open(&self.ledger).await?;
+            journal.lost(stream, from, first_left, to_rfc3339(now), now).await
+        })
     }
 
     /// Commits what was read of partitions that go, then lets them go. If the store does not take it in time the

@@ -11,7 +11,7 @@
 //! - [`committer`]: the ledger side: what is committed when, and what to do when the store fails.
 //! - [`import`]: what objects at rest are cut into, format by format; [`importer`]: reads them into the ledger.
 //! - [`collector`]: takes in what senders push; [`direct`]: the road into the ledger that it and imports share.
-//! - [`redecode`]: decodes records once more.
+//! - [`redecode`]: decodes records once more; [`journal`]: Custody's own records, of what it did and found missing.
 //! - [`publish`]: a producer and an embedded broker, for the demo, the tests and the benchmark.
 //!
 //! The ledger says where a partition goes on. Kafka's own committed offsets are written, so that the usual tools can
@@ -30,6 +30,7 @@ mod health;
 mod hex;
 pub mod import;
 pub mod importer;
+pub mod journal;
 mod lane;
 pub mod publish;
 pub mod redecode;

@@ -137,6 +137,10 @@ pub enum Kind {
     Import,
     /// A record that could not be decoded was decoded again, and understood.
     Redecode,
+    /// Whole days left a table of the ledger by a policy.
+    Retention,
+    /// Messages were gone from Kafka before they were read.
+    Loss,
     /// Any other audit event of the source.
     #[default]
     Other,
@@ -165,6 +169,8 @@ impl Kind {
             Self::ConfigChange => "config.change",
             Self::Import => "import",
             Self::Redecode => "redecode",
+            Self::Retention => "retention",
+            Self::Loss => "loss",
             Self::Other => "other",
         }
     }

@@ -1,6 +1,8 @@
-//! What Custody itself tells: that an object was imported, and how far it can be trusted.
+//! What Custody itself tells: that an object was imported, and how far it can be trusted; that days left a table by a
+//! policy; that messages were gone before they were read.
 //!
-//! An import writes one such record when it has read an object to its end, after the records that it cut from it.
+//! An import writes one such record when it has read an object to its end, after the records that it cut from it; the
+//! others are written by [`Journal`](crate::journal::Journal).
 
 use std::borrow::Cow;
 
@@ -64,6 +66,57 @@ pub(crate) struct FindingRecord<'a> {
     pub(crate) detail: &'a str,
 }
 
+/// Whole days left a table by a policy.
+#[derive(Debug, Clone, Serialize)]
+pub struct RetentionRecord<'a> {
+    /// What the record is: [`RETENTION`].
+    pub custody: &'static str,
+    /// `begun` before anything is taken out, `done` after.
+    pub state: &'static str,
+    /// The table.
+    pub table: &'static str,
+    /// The first day that leaves.
+    pub first_day: String,
+    /// The last day that leaves.
+    pub last_day: String,
+    /// Files that leave.
+    pub files: u64,
+    /// Their rows.
+    pub rows: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// By which policy, in the words of whoever configured it.
+    pub policy: &'a str,
+    /// The account under which it was done.
+    pub by: Option<&'a str>,
+    /// When, RFC 3339.
+    pub at: String,
+}
+
+/// Messages were gone before they were read.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct LossRecord<'a> {
+    /// What the record is: [`LOSS`].
+    pub(crate) custody: &'static str,
+    /// Name of the Kafka cluster.
+    pub(crate) cluster: &'a str,
+    /// The topic.
+    pub(crate) topic: &'a str,
+    /// The partition.
+    pub(crate) partition: i32,
+    /// The first offset that is missing.
+    pub(crate) first_lost: i64,
+    /// The first offset that Kafka still had.
+    pub(crate) first_left: i64,
+    /// When that was found, RFC 3339.
+    pub(crate) at: String,
+}
+
+/// The value of [`RetentionRecord::custody`].
+pub const RETENTION: &str = "retention";
+/// The value of [`LossRecord::custody`].
+pub(crate) const LOSS: &str = "loss";
+
 /// The value of [`ImportRecord::custody`].
 pub(crate) const IMPORT: &str = "import";
 
@@ -85,9 +138,17 @@ impl Unpacked for Custody<'_> {
 
     fn object(&mut self, mut object: Object<'_>) -> Result<(), DecodeError> {
         let what = object.text("custody");
-        if what.as_deref() != Some(IMPORT) {
-            return Err(DecodeError::new(ErrorKind::UnexpectedShape, "`custody` does not say `import`"));
+        match what.as_deref() {
+            Some(IMPORT) => self.import(object),
+            Some(RETENTION) => self.retention(object),
+            Some(LOSS) => self.loss(object),
+            _ => Err(DecodeError::new(ErrorKind::UnexpectedShape, "`custody` says nothing that is known")),
         }
+    }
+}
+
+impl Custody<'_> {
+    fn import(&mut self, mut object: Object<'_>) -> Result<(), DecodeError> {
         let sha256 = object.json("sha256").and_then(string);
         let format = object.json("format").and_then(string).unwrap_or_default();
         let integrity = object.json("integrity").and_then(string);
@@ -122,10 +183,57 @@ impl Unpacked for Custody<'_> {
         }
         event.detail = object.detail()?;
         self.sink.event(&event);
-        match imported_at {
-            Time::Invalid => Err(DecodeError::new(ErrorKind::InvalidField, "`imported_at` is not an instant")),
-            Time::At(_) | Time::Unset => Ok(()),
-        }
+        instant(imported_at, "`imported_at` is not an instant")
+    }
+
+    fn retention(&mut self, mut object: Object<'_>) -> Result<(), DecodeError> {
+        let [table, first_day, state, at] = ["table", "first_day", "state", "at"]
+            .map(|name| object.json(name).and_then(string).unwrap_or_default().into_owned());
+        let time = object.time("at");
+        let mut event = Event {
+            event_id: Cow::Owned(["custody/retention/", &table, "/", &first_day, "/", &at, "/", &state].concat()),
+            occurred_at: time.at(),
+            kind: Kind::Retention,
+            actor: object.text("by"),
+            source_type: Cow::Owned(["retention.", &state].concat()),
+            action: Some(Cow::Owned(["retention ", &state].concat())),
+            target: object.text("table"),
+            target_kind: Some("table"),
+            outcome: (state == "done").then_some(Outcome::Success),
+            reason: object.text("policy"),
+            ..Event::default()
+        };
+        event.detail = object.detail()?;
+        self.sink.event(&event);
+        instant(time, "`at` is not an instant")
+    }
+
+    fn loss(&mut self, mut object: Object<'_>) -> Result<(), DecodeError> {
+        let part = |name| object.json(name).map(|json| json.trim_matches('"').to_owned()).unwrap_or_default();
+        let place = ["cluster", "topic", "partition"].map(part).join("/");
+        let event_id = ["custody/loss/", &place, "/", &part("first_lost")].concat();
+        let time = object.time("at");
+        let mut event = Event {
+            event_id: Cow::Owned(event_id),
+            occurred_at: time.at(),
+            kind: Kind::Loss,
+            source_type: Cow::Borrowed("loss"),
+            action: Some(Cow::Borrowed("messages lost")),
+            target: Some(Cow::Owned(place)),
+            target_kind: Some("partition"),
+            outcome: Some(Outcome::Failure),
+            ..Event::default()
+        };
+        event.detail = object.detail()?;
+        self.sink.event(&event);
+        instant(time, "`at` is not an instant")
+    }
+}
+
+fn instant(time: Time, otherwise: &'static str) -> Result<(), DecodeError> {
+    match time {
+        Time::Invalid => Err(DecodeError::new(ErrorKind::InvalidField, otherwise)),
+        Time::At(_) | Time::Unset => Ok(()),
     }
 }
 
@@ -138,7 +246,7 @@ mod tests {
     use crate::source::testing::decoded;
 
     #[test]
-    fn an_import_is_an_event_that_says_how_far_the_object_can_be_trusted() {
+    fn what_custody_did_and_found_is_an_event() {
         let record = ImportRecord {
             custody: IMPORT,
             object: "s3://recordings/s1.tar",
@@ -167,6 +275,44 @@ mod tests {
                 "integrity": "failed",
                 "detail": {"findings": [{"detail": "5 events are missing", "kind": "Gap"}],
                     "format": "teleport-recording", "records": 3, "sha256": "ab", "size_bytes": 17, "source": "teleport"}})]
+        );
+        let record = RetentionRecord {
+            custody: RETENTION,
+            state: "begun",
+            table: "frames",
+            first_day: "2025-01-01".to_owned(),
+            last_day: "2025-01-31".to_owned(),
+            files: 31,
+            rows: 1000,
+            bytes: 5_000_000,
+            policy: "RET-7: recordings for a year",
+            by: Some("custody"),
+            at: "2026-11-02T09:00:00Z".to_owned(),
+        };
+        assert_eq!(
+            decoded(SourceKind::Custody, serde_json::to_vec(&record).unwrap()).events,
+            [json!({"event_id": "custody/retention/frames/2025-01-01/2026-11-02T09:00:00Z/begun",
+                "occurred_at": "2026-11-02T09:00:00.000000Z", "kind": "retention", "actor": "custody",
+                "source_type": "retention.begun", "action": "retention begun", "target": "frames",
+                "target_kind": "table", "reason": "RET-7: recordings for a year",
+                "detail": {"bytes": 5_000_000, "files": 31, "first_day": "2025-01-01", "last_day": "2025-01-31",
+                    "rows": 1000, "state": "begun"}})]
+        );
+        let record = LossRecord {
+            custody: LOSS,
+            cluster: "prod",
+            topic: "audit",
+            partition: 3,
+            first_lost: 10,
+            first_left: 25,
+            at: "2026-11-02T09:00:00Z".to_owned(),
+        };
+        assert_eq!(
+            decoded(SourceKind::Custody, serde_json::to_vec(&record).unwrap()).events,
+            [json!({"event_id": "custody/loss/prod/audit/3/10", "occurred_at": "2026-11-02T09:00:00.000000Z",
+                "kind": "loss", "source_type": "loss", "action": "messages lost", "target": "prod/audit/3",
+                "target_kind": "partition", "outcome": "failure",
+                "detail": {"cluster": "prod", "first_left": 25, "first_lost": 10, "partition": 3, "topic": "audit"}})]
         );
         for (value, error) in [("{}", ErrorKind::UnexpectedShape), (r#"{"custody":"x"}"#, ErrorKind::UnexpectedShape)] {
             assert_eq!(decoded(SourceKind::Custody, value).error, Some(error), "{value}");
