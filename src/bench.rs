@@ -1,18 +1,22 @@
 //! `custody bench ingest`: Kafka to committed tables, against the limit of the machine, on the same messages in one run.
+//! `custody bench commits`: what a commit takes while a ledger grows.
 //! `custody bench decode`: what decoding costs on one core, against parsing the same JSON.
 
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::Stdio;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use custody_ingest::bench::{self, Measure};
-use custody_ledger::Location;
+use custody_ingest::bench::{self, CommitTimes, Measure};
+use custody_ledger::{Ledger, Location};
+use custody_query::{Bounds, Engine};
 use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
 
 use crate::cli::{Bench, BenchIngest, BenchPart};
 use crate::config::Config;
 use crate::exit::Failure;
+use crate::maintain;
 
 /// What one part took, told by its own process.
 #[derive(Debug, Serialize, Deserialize)]
@@ -28,6 +32,9 @@ struct Report {
 pub(crate) async fn run(config: &Config, bench: Bench) -> Result<(), Failure> {
     let args = match bench {
         Bench::Ingest(args) => args,
+        Bench::Commits { commits, rows, pause, no_maintenance } => {
+            return measure_commits(config, commits, rows, pause, !no_maintenance).await;
+        }
         Bench::Decode { megabytes } => return decode(megabytes),
     };
     match args.part {
@@ -46,6 +53,66 @@ fn decode(megabytes: usize) -> Result<(), Failure> {
         let (decoding, parsing) = (per_second(rate.decode_seconds), per_second(rate.parse_seconds));
         let ratio = decoding / parsing;
         writeln!(out, "| {} | {} | {decoding:.0} | {parsing:.0} | {ratio:.2}x |", rate.name, rate.message_bytes)?;
+    }
+    Ok(())
+}
+
+/// `custody bench commits`
+async fn measure_commits(
+    config: &Config,
+    commits: u64,
+    rows: u64,
+    pause: Duration,
+    maintained: bool,
+) -> Result<(), Failure> {
+    let folder = tempfile::Builder::new().prefix("custody-bench-").tempdir()?;
+    let ledger = Ledger::create(Location::parse(&folder.path().to_string_lossy(), Default::default())?).await?;
+    let (stop, stopped) = watch::channel(false);
+    let every = Duration::from_secs(2);
+    let maintaining = async {
+        match maintained {
+            true => maintain::keep(config, &ledger, every, stopped).await,
+            false => Ok(()),
+        }
+    };
+    let mut out = std::io::stdout();
+    writeln!(
+        out,
+        "| table | commits | write p50 ms | p99 | commit p50 ms | p99 | max |\n|---|---|---|---|---|---|---|"
+    )?;
+    let committing = async {
+        let done = bench::commits(&ledger, commits, rows, pause, |times| {
+            let ms = |time: Duration| format!("{:.1}", time.as_secs_f64() * 1e3);
+            let CommitTimes { table, commits: (from, to), uploads, commit } = times;
+            let cells = [(uploads, 0.5), (uploads, 0.99), (commit, 0.5), (commit, 0.99), (commit, 1.0)];
+            let cells = cells.map(|(times, share)| ms(bench::quantile(times, share))).join(" | ");
+            // Nothing is lost where nobody reads along.
+            let _ = writeln!(std::io::stdout(), "| {} | {from} to {to} | {cells} |", table.name());
+        });
+        let done = done.await.map_err(|error| Failure::broken(anyhow::anyhow!(error)));
+        // Only fails when maintenance has ended by itself.
+        let _ = stop.send(true);
+        done
+    };
+    tokio::try_join!(committing, maintaining)?;
+    for (what, keep_in_order) in [("as it stands", false), ("after `custody maintain`", true)] {
+        if keep_in_order {
+            let started = Instant::now();
+            maintain::look(config, &ledger, false, &watch::channel(false).1).await?;
+            writeln!(out, "\n`custody maintain` took {:.1} s", started.elapsed().as_secs_f64())?;
+        }
+        let started = Instant::now();
+        let opened = Ledger::existing(ledger.location().clone()).await?;
+        let engine = Engine::open(&opened, config.limits(), &config.vocabulary()).await?;
+        let opening = started.elapsed();
+        let started = Instant::now();
+        let mut answer =
+            engine.query("SELECT count(*), count(DISTINCT session_id) FROM events", Bounds::default()).await?;
+        while let Some(batch) = answer.next().await {
+            batch?;
+        }
+        let (opening, asking) = (opening.as_secs_f64() * 1e3, started.elapsed().as_secs_f64() * 1e3);
+        writeln!(out, "{what}: opened in {opening:.0} ms, all events read in {asking:.0} ms")?;
     }
     Ok(())
 }

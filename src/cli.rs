@@ -303,6 +303,21 @@ pub(crate) enum MaintainWhat {
 pub(crate) enum Bench {
     /// Kafka to committed tables, against the limit: consuming and writing the raw values as Parquet
     Ingest(BenchIngest),
+    /// What a commit takes while a ledger grows, with maintenance running, and what maintenance makes of it
+    Commits {
+        /// Number of commits to `records` and `events`
+        #[arg(long, default_value_t = 10_000)]
+        commits: u64,
+        /// Messages in each
+        #[arg(long, default_value_t = 100)]
+        rows: u64,
+        /// Pause between two of them, for example 10ms
+        #[arg(long, value_name = "TIME", value_parser = parse_duration, default_value = "10ms")]
+        pause: Duration,
+        /// Leave the tables as the commits make them until the end
+        #[arg(long)]
+        no_maintenance: bool,
+    },
     /// Decoding on one core, against parsing the same JSON into a tree
     Decode {
         /// Megabytes of each source, for each of five runs

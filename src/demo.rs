@@ -28,7 +28,7 @@ use tokio::sync::watch;
 use crate::cli::Demo;
 use crate::config::{Config, Identities, Recordings, default_topics};
 use crate::exit::Failure;
-use crate::{http, import, run, shutdown};
+use crate::{http, import, maintain, run, shutdown};
 
 /// Where the demo's ledger is when `--data` does not say.
 const DATA: &str = "custody-demo";
@@ -85,7 +85,11 @@ pub(crate) async fn run(mut config: Config, data_given: bool, demo: &Demo) -> Re
         let Some(ledger) = run::wait_for_ledger(&location, stop.clone()).await? else { return Ok(()) };
         import::follow(&config, &ledger, stop.clone()).await
     };
-    tokio::try_join!(async { ingesting.await.map_err(Failure::from) }, publishing, serving, following)?;
+    let maintaining = async {
+        let Some(ledger) = run::wait_for_ledger(&location, stop.clone()).await? else { return Ok(()) };
+        maintain::keep(&config, &ledger, Duration::from_secs(config.maintain.every_seconds.max(1)), stop.clone()).await
+    };
+    tokio::try_join!(async { ingesting.await.map_err(Failure::from) }, publishing, serving, following, maintaining)?;
     drop(broker);
     let mut out = std::io::stdout();
     writeln!(out, "\nThe ledger stays at {}: every command above goes on working but curl.", config.data)?;

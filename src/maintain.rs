@@ -17,7 +17,7 @@ use crate::cli::{Maintain, MaintainWhat};
 use crate::config::Config;
 use crate::exit::Failure;
 
-pub(crate) use tables::keep;
+pub(crate) use tables::{keep, look};
 
 /// `custody maintain …`
 pub(crate) async fn run(config: &Config, args: Maintain) -> Result<(), Failure> {

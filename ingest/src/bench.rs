@@ -1,8 +1,11 @@
 //! What ingest costs, against what it cannot go below: consuming the same messages and writing their raw values as
-//! Parquet, with the same compression, and nothing else. What decoding alone costs is in [`decode_rates`].
+//! Parquet, with the same compression, and nothing else. What decoding alone costs is in [`decode_rates`], what a commit takes
+//! while the tables grow in [`commits`].
 
+mod commits;
 mod decode;
 
+pub use commits::{CommitTimes, commits, quantile};
 pub use decode::{DecodeRate, decode_rates};
 
 use std::fs::File;

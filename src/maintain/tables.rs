@@ -37,14 +37,24 @@ struct Done {
 pub(super) async fn run(config: &Config, args: &MaintainTables) -> Result<(), Failure> {
     let ledger = Ledger::existing(config.location()?).await?;
     let stop = shutdown::requested(None)?;
-    if let Some(every) = args.every {
-        return keep(config, &ledger, every, stop).await;
+    match args.every {
+        Some(every) => keep(config, &ledger, every, stop).await,
+        None => look(config, &ledger, args.dry_run, &stop).await,
     }
+}
+
+/// One look at all tables, told on standard output.
+pub(crate) async fn look(
+    config: &Config,
+    ledger: &Ledger,
+    dry_run: bool,
+    stop: &watch::Receiver<bool>,
+) -> Result<(), Failure> {
     let mut rows = Vec::new();
     for table in Table::ALL {
-        let pass = Pass { config, ledger: &ledger, dry_run: args.dry_run, orphans: true, stop: &stop };
+        let pass = Pass { config, ledger, dry_run, orphans: true, stop };
         let done = pass.run(table).await.map_err(Failure::broken)?;
-        rows.push(row(table, &done, args.dry_run));
+        rows.push(row(table, &done, dry_run));
         if *stop.borrow() {
             break;
         }

@@ -1,13 +1,14 @@
 """Opens a ledger with engines that are not Custody's, and prints what they find as JSON.
 
-    read_ledger.py FOLDER [TABLE…]      the tables are records, events and frames unless named
+    read_ledger.py FOLDER|URL [TABLE…]  the tables are records, events and frames unless named
 
 For each table: rows, distinct_offsets (of topic, partition and offset), and the lowest and highest offset as min and
 max (null in an empty table). A row of `frames` covers several offsets; it counts by its first one, and max is the last.
 
 Two engines, each for what it does by itself: `deltalake` reads the Delta log and says which files are in the table, and
 DuckDB, which shares no code with it or with Custody, reads those Parquet files. The log keeps a count of rows for each
-file; where that differs from what DuckDB counts, the exit status is 1.
+file; where that differs from what DuckDB counts, the exit status is 1. On an object store (s3://…, reached by the usual
+variables) `deltalake` reads the rows too.
 """
 
 import json
@@ -16,7 +17,7 @@ from pathlib import Path
 from urllib.parse import unquote
 
 import duckdb
-from deltalake import DeltaTable
+from deltalake import DeltaTable, QueryBuilder
 
 TABLES = ("records", "events", "frames")
 
@@ -43,11 +44,26 @@ def read(folder: Path) -> dict:
     return {"rows": rows, "distinct_offsets": distinct, "min": lowest, "max": highest}
 
 
+def read_url(url: str) -> dict:
+    table = DeltaTable(url)
+    names = {field.name for field in table.schema().fields}
+    first, last = ("offset", "offset") if "offset" in names else ("first_offset", "last_offset")
+    found = QueryBuilder().register("ledger", table).execute(
+        f"""SELECT count(*) AS rows, count(DISTINCT topic || '/' || "partition" || '/' || "{first}") AS distinct_offsets,
+            min("{first}") AS min, max("{last}") AS max FROM ledger"""
+    ).read_all()
+    return {name: found[name][0].as_py() for name in ("rows", "distinct_offsets", "min", "max")}
+
+
 def main(arguments: list[str]) -> None:
     if not arguments:
         sys.exit(__doc__)
-    ledger = Path(arguments[0]).resolve()
-    json.dump({name: read(ledger / name) for name in arguments[1:] or TABLES}, sys.stdout, indent=2)
+    names = arguments[1:] or TABLES
+    if "://" in arguments[0]:
+        found = {name: read_url(f"{arguments[0]}/{name}") for name in names}
+    else:
+        found = {name: read(Path(arguments[0]).resolve() / name) for name in names}
+    json.dump(found, sys.stdout, indent=2)
     print()
 
 

@@ -3,16 +3,12 @@
 use std::thread::sleep;
 use std::time::Duration;
 
-use crate::support::custody::{Custody, PATIENCE, Process, Random, SESSION_TIMEOUT, say, wait_until};
+use crate::support::custody::{Custody, PATIENCE, Process, Random, SESSION_TIMEOUT, from_environment, say, wait_until};
 use crate::support::http::{samples, total};
 use crate::support::kafka::Broker;
 use crate::support::numbered::Numbered;
 
 const ASSIGNED: &str = "partition assigned";
-
-fn from_environment(name: &str, default: u64) -> u64 {
-    std::env::var(name).map_or(default, |value| value.parse().unwrap_or_else(|error| panic!("{name}: {error}")))
-}
 
 /// `CUSTODY_CRASH_MESSAGES=1000000 CUSTODY_CRASH_KILLS=10` is the long run.
 #[test]

@@ -5,3 +5,4 @@ pub(crate) mod http;
 pub(crate) mod kafka;
 pub(crate) mod numbered;
 pub(crate) mod open;
+pub(crate) mod s3;

@@ -114,6 +114,23 @@ impl Custody {
         self
     }
 
+    /// The ledger is on an object store, which is reached by these options.
+    pub(crate) fn stored(mut self, url: &str, options: &[(&str, String)]) -> Self {
+        self.config = self.config.replacen(&format!("{:?}", self.data.display().to_string()), &format!("{url:?}"), 1);
+        self.config.push_str("\n[store]\n");
+        for (name, value) in options {
+            writeln!(self.config, "{name} = {value:?}").expect("text");
+        }
+        self.data = PathBuf::from(url);
+        self
+    }
+
+    /// From now on ingest goes on where Kafka has deleted messages.
+    pub(crate) fn goes_on_after_losses(mut self) -> Self {
+        self.config = self.config.replacen("[kafka]\n", "[kafka]\non_lost_messages = \"continue\"\n", 1);
+        self
+    }
+
     /// Where the ledger is.
     pub(crate) fn data(&self) -> &Path {
         &self.data
@@ -192,11 +209,16 @@ impl Custody {
 
     /// Returns once the table `records` has this many rows; more are a failure at once, and so is standing still.
     pub(crate) fn wait_for_records(&self, count: u64, process: &mut Process) {
+        self.wait_for_records_of("records", count, process);
+    }
+
+    /// The same of a part of the table, written as in a `FROM`.
+    pub(crate) fn wait_for_records_of(&self, records: &str, count: u64, process: &mut Process) {
         let mut had = None;
         while had != Some(count) {
             had = wait_until(&format!("{count} records, or more than {had:?}"), PATIENCE, || {
                 process.assert_runs();
-                let found = self.try_count("records")?;
+                let found = self.try_count(records)?;
                 assert!(found <= count, "{found} records of {count} messages");
                 if Some(found) > had { Ok(Some(found)) } else { Err(format!("{found} records")) }
             });
@@ -232,10 +254,16 @@ impl Custody {
 
     /// A command that runs on.
     pub(crate) fn start(&self, member: Option<&str>, arguments: &[&str]) -> Process {
+        self.start_with(member, arguments, &[])
+    }
+
+    /// The same with further variables.
+    pub(crate) fn start_with(&self, member: Option<&str>, arguments: &[&str], variables: &[(&str, String)]) -> Process {
         let name = arguments.first().copied().unwrap_or_default();
         let log = self.folder.path().join(format!("{}.log", unique(name)));
         let mut command = binary();
         command.arg("--config").arg(self.config(member)).args(arguments);
+        command.envs(variables.iter().map(|(name, value)| (name, value)));
         Process::start(command, log)
     }
 }
@@ -338,6 +366,18 @@ impl Process {
         self.signal("TERM");
         let status = self.wait();
         assert!(status.success(), "custody ended with {status}:\n{}", self.log());
+    }
+
+    /// Whether it has ended, in whatever way.
+    pub(crate) fn has_ended(&mut self) -> bool {
+        self.child.try_wait().expect("a child").is_some()
+    }
+
+    /// Kills it, unless it has ended.
+    pub(crate) fn end(mut self) {
+        // One that has ended cannot be killed, and need not be.
+        let _ = self.child.kill();
+        self.child.wait().expect("a child");
     }
 
     /// Kills it, unless it has ended; then that was well.
@@ -482,6 +522,11 @@ impl Random {
             items.swap(last, other);
         }
     }
+}
+
+/// A number of the environment, for runs that are longer than the usual ones.
+pub(crate) fn from_environment(name: &str, default: u64) -> u64 {
+    std::env::var(name).map_or(default, |value| value.parse().unwrap_or_else(|error| panic!("{name}: {error}")))
 }
 
 /// Says something past the test harness, which keeps back what a passing test prints.

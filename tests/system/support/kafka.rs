@@ -164,6 +164,14 @@ impl Broker {
         wire::produce(&self.bootstrap, topic, partition, message).map_err(|e| format!("{topic}-{partition}: {e}"))
     }
 
+    /// Deletes the messages of a partition that come before an offset, as its retention would.
+    ///
+    /// # Errors
+    /// The broker's answer.
+    pub(crate) fn delete_before(&self, topic: &str, partition: i32, offset: i64) -> Result<(), String> {
+        wire::delete_records(&self.bootstrap, topic, partition, offset).map_err(|e| format!("{topic}-{partition}: {e}"))
+    }
+
     /// Kills the broker (SIGKILL) and returns when it is gone. What it had acknowledged is there after
     /// [`Broker::restart`].
     ///
@@ -445,7 +453,7 @@ fn log_tail(log: &Path) -> String {
     lines.iter().skip(lines.len().saturating_sub(20)).copied().collect::<Vec<_>>().join("\n")
 }
 
-/// As much of the Kafka protocol as three requests need, in their last versions before compact encodings.
+/// As much of the Kafka protocol as four requests need, in their last versions before compact encodings.
 mod wire {
     use std::io::{Read as _, Write as _};
     use std::net::{TcpStream, ToSocketAddrs as _};
@@ -456,6 +464,7 @@ mod wire {
     const PRODUCE: (i16, i16) = (0, 7);
     const METADATA: (i16, i16) = (3, 4);
     const CREATE_TOPICS: (i16, i16) = (19, 4);
+    const DELETE_RECORDS: (i16, i16) = (21, 1);
     const TIMEOUT: Duration = Duration::from_secs(10);
 
     pub(super) struct Metadata {
@@ -537,6 +546,31 @@ mod wire {
             }
         }
         Ok(())
+    }
+
+    /// The broker asked has to lead the partition; the only one of a test does.
+    pub(super) fn delete_records(bootstrap: &str, topic: &str, partition: i32, before: i64) -> Result<(), String> {
+        let mut body = Vec::new();
+        put_i32(&mut body, 1);
+        put_string(&mut body, topic)?;
+        put_i32(&mut body, 1);
+        put_i32(&mut body, partition);
+        body.extend(before.to_be_bytes());
+        put_i32(&mut body, 10_000); // ms that the broker may take
+        let answer = call(bootstrap, DELETE_RECORDS, &body)?;
+        let mut answer = answer.as_slice();
+        let answer = &mut answer;
+
+        get_i32(answer)?; // throttled for
+        get_i32(answer)?; // topics
+        get_string(answer)?; // name
+        get_i32(answer)?; // partitions
+        get_i32(answer)?; // partition
+        take::<8>(answer)?; // the first offset that is left
+        match get_i16(answer)? {
+            0 => Ok(()),
+            error => Err(format!("error {error}")),
+        }
     }
 
     /// The broker asked has to lead the partition; the only one of a test does.

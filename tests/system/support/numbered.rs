@@ -73,8 +73,36 @@ impl<'b> Numbered<'b> {
         self.producer.flush();
     }
 
+    /// How many rows each table has when it is whole; of frames, the most that it can have.
+    pub(crate) fn expected(&self) -> [(&'static str, u64); 3] {
+        let prints = self.count.div_ceil(3);
+        [("records", self.count), ("events", self.count - prints), ("frames", prints)]
+    }
+
+    /// The highest offset of a piece of a recording.
+    pub(crate) fn last_print(&self) -> Option<u64> {
+        (0..self.count).rev().filter(|number| is_print(*number)).map(|number| number / PARTITIONS).take(12).max()
+    }
+
     /// Checks that every message is in every table once, with what it must hold; by Custody, and by other engines.
     pub(crate) fn assert_exactly_once(&self, test: &str, custody: &Custody) {
+        self.assert_exactly_once_by_custody(custody);
+        let count = self.count;
+        let Some(found) = open::read(test, custody.data()) else { return };
+        let prints = (0..count).filter(|number| is_print(*number)).count() as u64;
+        let last = count.checked_sub(1).map(|last| last / PARTITIONS);
+        assert_eq!(found["records"], json!({ "rows": count, "distinct_offsets": count, "min": 0, "max": last }));
+        let events = count - prints;
+        assert_eq!((&found["events"]["rows"], &found["events"]["distinct_offsets"]), (&json!(events), &json!(events)));
+        assert_eq!(found["frames"]["rows"], found["frames"]["distinct_offsets"]);
+        let same: BTreeMap<&str, u64> =
+            ["records", "events", "frames"].map(|table| (table, custody.count(table))).into();
+        assert_eq!(same["frames"], found["frames"]["rows"].as_u64().expect("a number"));
+        say(&format!("{test}: {count} messages, each once in every table: {same:?}, by Custody and by other engines"));
+    }
+
+    /// The same, by Custody alone.
+    pub(crate) fn assert_exactly_once_by_custody(&self, custody: &Custody) {
         let numbers = |partition: u64| (partition..self.count).step_by(PARTITIONS as usize);
         let prints = |partition: u64| numbers(partition).filter(|number| is_print(*number));
         let per_partition = |count: &dyn Fn(u64) -> (u64, Option<u64>, Option<u64>)| -> Vec<Value> {
@@ -125,17 +153,5 @@ impl<'b> Numbered<'b> {
                 "the recording of partition {partition}"
             );
         }
-
-        let Some(found) = open::read(test, custody.data()) else { return };
-        let prints = (0..count).filter(|number| is_print(*number)).count() as u64;
-        let last = count.checked_sub(1).map(|last| last / PARTITIONS);
-        assert_eq!(found["records"], json!({ "rows": count, "distinct_offsets": count, "min": 0, "max": last }));
-        let events = count - prints;
-        assert_eq!((&found["events"]["rows"], &found["events"]["distinct_offsets"]), (&json!(events), &json!(events)));
-        assert_eq!(found["frames"]["rows"], found["frames"]["distinct_offsets"]);
-        let same: BTreeMap<&str, u64> =
-            ["records", "events", "frames"].map(|table| (table, custody.count(table))).into();
-        assert_eq!(same["frames"], found["frames"]["rows"].as_u64().expect("a number"));
-        say(&format!("{test}: {count} messages, each once in every table: {same:?}, by Custody and by other engines"));
     }
 }

@@ -5,7 +5,7 @@ use std::process::Command;
 
 use serde_json::Value;
 
-use super::custody::{skip, stderr};
+use super::custody::{say, skip, stderr};
 
 /// The Python with other engines that `make open-reader` fetches.
 pub(crate) fn python(test: &str) -> Option<PathBuf> {
@@ -19,10 +19,31 @@ pub(crate) fn python(test: &str) -> Option<PathBuf> {
     None
 }
 
+/// The Python with Apache Spark that `make spark` fetches.
+pub(crate) fn spark(test: &str) -> Option<PathBuf> {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/open/spark-fetch.sh");
+    let output = Command::new("bash").arg(script).output().expect("bash");
+    if output.status.success() {
+        return Some(PathBuf::from(String::from_utf8_lossy(&output.stdout).trim()));
+    }
+    say(&format!("\nSKIPPED: {test}: no Spark: {}\n", stderr(&output).trim()));
+    None
+}
+
 /// What they find in each table; `None` where they are not to be had, which is said loudly.
 pub(crate) fn read(test: &str, ledger: &Path) -> Option<Value> {
+    read_with(test, ledger, &[])
+}
+
+/// The same of a ledger on an object store that is reached by these variables.
+pub(crate) fn read_with(test: &str, ledger: &Path, variables: &[(&str, String)]) -> Option<Value> {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/open/read_ledger.py");
-    let output = Command::new(python(test)?).arg(script).arg(ledger).output().expect("Python");
+    let output = Command::new(python(test)?)
+        .arg(script)
+        .arg(ledger)
+        .envs(variables.iter().map(|(name, value)| (name, value)))
+        .output()
+        .expect("Python");
     assert!(output.status.success(), "{}", stderr(&output));
     Some(serde_json::from_slice(&output.stdout).expect("JSON"))
 }
