@@ -3,12 +3,13 @@ export CUSTODY_CACHE ?= $(HOME)/.cache/custody
 export CARGO_TARGET_DIR ?= $(CUSTODY_CACHE)/target
 
 OPEN_READER := $(CUSTODY_CACHE)/open-reader
+LOADER := $(CUSTODY_CACHE)/loader
 COMPOSE ?= docker compose
 
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help build test demo bench fuzz fmt lint kafka opa open-reader compose
+.PHONY: help build test demo bench fire fuzz fmt lint kafka opa s3 spark open-reader compose
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -22,13 +23,24 @@ demo: ## Build and run the whole product on an embedded broker, with live sample
 	rm -rf custody-demo
 	$(CARGO_TARGET_DIR)/debug/custody demo
 
-bench: build ## Measure ingest against the limit of the machine, on a real Kafka
-	tests/kafka/with-broker.sh $(CARGO_TARGET_DIR)/release/custody bench ingest
+bench: build ## Measure ingest against the limit of the machine and a loader in Python, commits and decoding
+	@cmp -s tests/open/loader-requirements.txt $(LOADER)/requirements.txt || { \
+	  echo "fetching what tests/open/loader.py needs into $(LOADER)" >&2; \
+	  python3 -m venv --clear $(LOADER); \
+	  $(LOADER)/bin/pip install --quiet --disable-pip-version-check --only-binary :all: -r tests/open/loader-requirements.txt; \
+	  cp tests/open/loader-requirements.txt $(LOADER)/requirements.txt; }
+	tests/kafka/with-broker.sh $(CARGO_TARGET_DIR)/release/custody bench ingest \
+	  --peer "$(LOADER)/bin/python tests/open/loader.py"
+	$(CARGO_TARGET_DIR)/release/custody bench commits
 	$(CARGO_TARGET_DIR)/release/custody bench decode
 
 # Each target for ten minutes; one second each is part of `make test`.
 fuzz: ## Run hostile input through every decoder and file format
 	CUSTODY_FUZZ_SECONDS=$${CUSTODY_FUZZ_SECONDS:-600} cargo test --workspace --lib fuzz -- --nocapture
+
+# Twenty-five rounds are part of `make test`.
+fire: ## Kill members of a group, maintenance and the broker a thousand times under load
+	CUSTODY_FIRE_ROUNDS=$${CUSTODY_FIRE_ROUNDS:-1000} cargo test --workspace --test system fire -- --nocapture
 
 fmt: ## Format all Rust code
 	cargo fmt --all
@@ -43,12 +55,20 @@ wanted = $(1) || { [ -z "$(CI)$(CUSTODY_REQUIRE_KAFKA)" ] || exit 1; printf '\n*
 
 test: lint compose ## The one test command: formatting, clippy, every test, with a real Kafka and another Delta reader
 	@[ -n "$${KAFKA_BOOTSTRAP:-}" ] || $(call wanted,tests/kafka/fetch.sh >/dev/null,NO KAFKA: the tests that need a real broker will be SKIPPED)
+	@$(call wanted,tests/s3/fetch.sh >/dev/null,NO S3 SERVER: the tests of object stores will be SKIPPED)
+	@tests/open/spark-fetch.sh >/dev/null || printf '\n*** NO SPARK: the test that reads the ledger with it will be SKIPPED\n\n' >&2
 	@tests/opa/fetch.sh >/dev/null || printf '\n*** NO OPA: the test with a real policy engine will be SKIPPED\n\n' >&2
 	@$(call wanted,$(MAKE) --no-print-directory open-reader,NO PYTHON READER: the test that reads the ledger with other engines will be SKIPPED)
 	cargo test --workspace
 
 kafka: ## Fetch the Apache Kafka that the tests run against, and print its folder
 	@tests/kafka/fetch.sh
+
+s3: ## Fetch the S3-compatible server that the tests run against, and print its path
+	@tests/s3/fetch.sh
+
+spark: ## Fetch Apache Spark with Delta, which reads the ledger in a test, and print its Python
+	@tests/open/spark-fetch.sh
 
 opa: ## Build the Open Policy Agent that the tests run against, and print its path
 	@tests/opa/fetch.sh

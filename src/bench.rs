@@ -21,6 +21,7 @@ use crate::maintain;
 /// What one part took, told by its own process.
 #[derive(Debug, Serialize, Deserialize)]
 struct Report {
+    #[serde(flatten)]
     measure: Measure,
     /// Seconds of CPU, user and system.
     cpu_seconds: f64,
@@ -126,43 +127,78 @@ async fn all(config: &Config, args: &BenchIngest) -> Result<(), Failure> {
     let produced = tokio::task::spawn_blocking(move || bench::produce(&brokers, &to, partitions, bytes)).await;
     let messages = produced.map_err(Failure::broken)?.map_err(|error| Failure::broken(anyhow::anyhow!(error)))?;
 
-    let mut reports = Vec::new();
-    for name in ["limit", "custody"] {
-        writeln!(out, "running {name} ...")?;
-        // A process of its own for each, so that the memory and CPU of one are not the other's.
-        let child = tokio::process::Command::new(std::env::current_exe()?)
-            .args(["bench", "ingest", "--part", name, "--topic", &topic, "--messages", &messages.to_string()])
-            .env("CUSTODY_KAFKA__BROKERS", &config.kafka.brokers)
-            .stdout(Stdio::piped())
-            .output()
-            .await?;
-        if !child.status.success() {
-            return Err(Failure::broken(anyhow::anyhow!(
-                "the part {name} failed: {}",
-                String::from_utf8_lossy(&child.stderr)
-            )));
-        }
-        let report: Report = serde_json::from_slice(&child.stdout).map_err(Failure::broken)?;
-        reports.push(report);
+    // A process of its own for each, so that the memory and CPU of one are not the other's; in turns, so that whatever
+    // else the machine does is shared.
+    let mut parts: Vec<(&str, Vec<Report>)> = vec![("limit", Vec::new()), ("custody", Vec::new())];
+    if args.peer.is_some() {
+        parts.push(("peer", Vec::new()));
     }
-    let bytes = reports.first().map_or(0, |limit| limit.measure.bytes);
-    writeln!(out, "\n{messages} messages, {} MB\n", bytes / 1_000_000)?;
-    writeln!(out, "| | messages/s | MB/s | CPU s | wall s | peak RSS MB |\n|---|---|---|---|---|---|")?;
-    for (name, report) in ["limit", "custody"].iter().zip(&reports) {
-        let seconds = report.measure.seconds;
+    for run in 1..=args.runs {
+        for (name, reports) in &mut parts {
+            writeln!(out, "run {run} of {}: {name} ...", args.runs)?;
+            reports.push(report(config, args, name, &topic, messages).await?);
+        }
+    }
+    let bytes = parts.iter().flat_map(|(_, reports)| reports).map(|report| report.measure.bytes).max().unwrap_or(0);
+    let median = |reports: &[Report], of: fn(&Report) -> f64| {
+        let mut values: Vec<f64> = reports.iter().map(of).collect();
+        values.sort_by(f64::total_cmp);
+        values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
+    };
+    writeln!(out, "\n{messages} messages, {} MB; medians of {} runs\n", bytes / 1_000_000, args.runs)?;
+    writeln!(out, "| | messages/s | MB/s | CPU s | CPU s/GB | wall s | peak RSS MB |\n|---|---|---|---|---|---|---|")?;
+    let mut cpu = Vec::new();
+    for (name, reports) in &parts {
+        let (seconds, cpu_seconds) = (median(reports, |r| r.measure.seconds), median(reports, |r| r.cpu_seconds));
+        let rss = median(reports, |r| r.rss_bytes_max as f64) / 1e6;
+        let (per_second, megabytes) = (messages as f64 / seconds, bytes as f64 / 1e6);
+        let (rate, per_gb) = (megabytes / seconds, cpu_seconds / megabytes * 1e3);
         writeln!(
             out,
-            "| {name} | {:.0} | {:.0} | {:.1} | {seconds:.1} | {} |",
-            messages as f64 / seconds,
-            bytes as f64 / 1e6 / seconds,
-            report.cpu_seconds,
-            report.rss_bytes_max / 1_000_000,
+            "| {name} | {per_second:.0} | {rate:.0} | {cpu_seconds:.1} | {per_gb:.1} | {seconds:.1} | {rss:.0} |"
         )?;
+        cpu.push(cpu_seconds);
     }
-    if let [limit, custody] = reports.as_slice() {
-        writeln!(out, "\nCPU of custody / CPU of the limit: {:.2}", custody.cpu_seconds / limit.cpu_seconds)?;
+    if let [limit, custody, rest @ ..] = cpu.as_slice() {
+        writeln!(out, "\nCPU of custody / CPU of the limit: {:.2}", custody / limit)?;
+        for peer in rest {
+            writeln!(out, "CPU of the peer / CPU of custody: {:.1}", peer / custody)?;
+        }
     }
     Ok(())
+}
+
+/// Runs one part in a process of its own.
+async fn report(
+    config: &Config,
+    args: &BenchIngest,
+    name: &str,
+    topic: &str,
+    messages: u64,
+) -> Result<Report, Failure> {
+    let count = messages.to_string();
+    let folder = tempfile::Builder::new().prefix("custody-bench-").tempdir()?;
+    let mut command = match (name, args.peer.as_deref().map(|peer| peer.split_whitespace().collect::<Vec<_>>())) {
+        ("peer", Some(words)) => {
+            let [program, arguments @ ..] = words.as_slice() else {
+                return Err(Failure::usage(anyhow::anyhow!("--peer is empty")));
+            };
+            let mut command = tokio::process::Command::new(program);
+            command.args(arguments).args(["--brokers", &config.kafka.brokers]).arg("--folder").arg(folder.path());
+            command
+        }
+        _ => {
+            let mut command = tokio::process::Command::new(std::env::current_exe()?);
+            command.args(["bench", "ingest", "--part", name]).env("CUSTODY_KAFKA__BROKERS", &config.kafka.brokers);
+            command
+        }
+    };
+    let child = command.args(["--topic", topic, "--messages", &count]).stdin(Stdio::null()).output().await?;
+    if !child.status.success() {
+        let said = String::from_utf8_lossy(&child.stderr);
+        return Err(Failure::broken(anyhow::anyhow!("the part {name} failed: {said}")));
+    }
+    serde_json::from_slice(&child.stdout).map_err(Failure::broken)
 }
 
 async fn part(config: &Config, args: &BenchIngest) -> Result<(), Failure> {

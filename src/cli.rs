@@ -55,7 +55,10 @@ pub(crate) enum Command {
     /// Ingest, collect, serve and maintain in one process
     Up(Listen),
     /// Read the configured topics from Kafka into the ledger
-    Ingest,
+    ///
+    /// Several with one kafka.group share the partitions. Something has to keep the ledger in order beside them: a
+    /// `custody up`, or `custody maintain --every 30s`.
+    Ingest(Watched),
     /// Take in what gateways and policy engines push over HTTP
     ///
     /// OPA's decision log plugin (POST /logs), Teleport's event handler (POST /<name>.log), shippers (POST /boundary,
@@ -291,6 +294,16 @@ pub(crate) struct MaintainTables {
     /// Go on until stopped, with a pause of this long, for example 30s
     #[arg(long, value_name = "TIME", value_parser = parse_duration, conflicts_with = "dry_run")]
     pub(crate) every: Option<Duration>,
+    #[command(flatten)]
+    pub(crate) watched: Watched,
+}
+
+/// A process that runs on and answers no questions.
+#[derive(Debug, Args, Clone, Copy)]
+pub(crate) struct Watched {
+    /// Serve /healthz, /readyz and /metrics on this address; without, nothing is listened on
+    #[arg(long, value_name = "ADDR:PORT")]
+    pub(crate) listen: Option<SocketAddr>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -334,6 +347,13 @@ pub(crate) struct BenchIngest {
     /// Partitions of the topic
     #[arg(long, default_value_t = 4)]
     pub(crate) partitions: i32,
+    /// Runs of each; medians are told
+    #[arg(long, default_value_t = 5)]
+    pub(crate) runs: usize,
+    /// A command that loads the same topic, to be measured beside: it is given --brokers, --topic, --messages and
+    /// --folder, and prints what it took as tests/open/loader.py does
+    #[arg(long, value_name = "COMMAND")]
+    pub(crate) peer: Option<String>,
     /// What to run; each runs in a process of its own
     #[arg(long, value_enum, default_value_t = BenchPart::All, hide = true)]
     pub(crate) part: BenchPart,

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::rejection::PathRejection;
-use axum::extract::{DefaultBodyLimit, Path, Query, Request, State as Axum};
+use axum::extract::{DefaultBodyLimit, FromRef, Path, Query, Request, State as Axum};
 use axum::http::{HeaderName, HeaderValue, Method, StatusCode, Uri, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
@@ -44,6 +44,15 @@ const TRUNCATED: HeaderName = HeaderName::from_static("x-custody-truncated");
 pub(crate) struct State {
     engine: Arc<Engine>,
     bounds: Bounds,
+    operation: Operation,
+}
+
+/// What is told of a process, whatever it does.
+#[derive(Clone)]
+pub(crate) struct Operation {
+    /// Of a process that answers questions.
+    engine: Option<Arc<Engine>>,
+    /// Of a process that ingests.
     health: Option<Health>,
     metrics: PrometheusHandle,
 }
@@ -51,8 +60,40 @@ pub(crate) struct State {
 impl State {
     /// `health` is that of an ingest in the same process, if there is one.
     pub(crate) fn new(engine: Engine, bounds: Bounds, health: Option<Health>, metrics: PrometheusHandle) -> Self {
-        Self { engine: Arc::new(engine), bounds, health, metrics }
+        let engine = Arc::new(engine);
+        Self { engine: engine.clone(), bounds, operation: Operation { engine: Some(engine), health, metrics } }
     }
+}
+
+impl FromRef<State> for Operation {
+    fn from_ref(state: &State) -> Self {
+        state.operation.clone()
+    }
+}
+
+impl Operation {
+    /// That of a process that answers no questions.
+    pub(crate) fn of(health: Option<Health>, metrics: PrometheusHandle) -> Self {
+        Self { engine: None, health, metrics }
+    }
+}
+
+/// Serves health and metrics of a process that answers no questions, until asked to stop.
+pub(crate) async fn serve_operation(
+    listener: TcpListener,
+    operation: Operation,
+    stop: watch::Receiver<bool>,
+) -> Result<(), Failure> {
+    let address = listener.local_addr()?;
+    tracing::info!(%address, "health and metrics");
+    let router = axum::Router::new()
+        .route("/healthz", get(healthz))
+        .route("/readyz", get(readyz))
+        .route("/metrics", get(metrics))
+        .layer(middleware::from_fn(harden))
+        .with_state(operation);
+    axum::serve(listener, router).with_graceful_shutdown(shutdown::wait(stop)).await?;
+    Ok(())
 }
 
 /// Serves until asked to stop.
@@ -149,14 +190,17 @@ struct Readiness {
     (status = 200, body = Readiness, description = "Every part answers"),
     (status = 503, body = Readiness, description = "Some part does not, and why")
 ))]
-async fn readyz(Axum(state): Axum<State>) -> (StatusCode, Json<Readiness>) {
-    let ledger = state.engine.versions().await;
-    let mut ready = ledger.is_ok();
-    let mut parts = vec![match ledger {
-        Ok(_) => serde_json::json!({ "component": "ledger", "state": "up" }),
-        Err(error) => serde_json::json!({ "component": "ledger", "state": "down", "why": error.to_string() }),
-    }];
-    if let Some(health) = &state.health {
+async fn readyz(Axum(operation): Axum<Operation>) -> (StatusCode, Json<Readiness>) {
+    let (mut ready, mut parts) = (true, Vec::new());
+    if let Some(engine) = &operation.engine {
+        let ledger = engine.versions().await;
+        ready = ledger.is_ok();
+        parts.push(match ledger {
+            Ok(_) => serde_json::json!({ "component": "ledger", "state": "up" }),
+            Err(error) => serde_json::json!({ "component": "ledger", "state": "down", "why": error.to_string() }),
+        });
+    }
+    if let Some(health) = &operation.health {
         ready &= health.is_ready();
         for (component, how) in health.get() {
             let mut part = serde_json::json!(how);
@@ -172,9 +216,9 @@ async fn readyz(Axum(state): Axum<State>) -> (StatusCode, Json<Readiness>) {
 
 /// Metrics in Prometheus' text format.
 #[utoipa::path(get, path = "/metrics", tag = "operation", responses((status = 200, content_type = "text/plain")))]
-async fn metrics(Axum(state): Axum<State>) -> Response {
+async fn metrics(Axum(operation): Axum<Operation>) -> Response {
     let headers = [(header::CONTENT_TYPE, "text/plain; version=0.0.4")];
-    (headers, state.metrics.render()).into_response()
+    (headers, operation.metrics.render()).into_response()
 }
 
 /// Which sessions.

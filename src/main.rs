@@ -5,6 +5,7 @@ mod cli;
 mod collect;
 mod config;
 mod demo;
+mod doctor;
 mod exit;
 mod http;
 mod import;
@@ -58,7 +59,7 @@ async fn dispatch(cli: Cli) -> Result<(), Failure> {
             None => demo::run(config, data.is_some(), &demo).await,
         },
         Command::Up(listen) => run::up(config, &listen).await,
-        Command::Ingest => run::ingest(config).await,
+        Command::Ingest(watched) => run::ingest(config, watched).await,
         Command::Collect => run::collect(config).await,
         Command::Serve(listen) => run::serve(config, &listen).await,
         Command::Import(args) => import::run(&config, args).await,
@@ -69,7 +70,7 @@ async fn dispatch(cli: Cli) -> Result<(), Failure> {
         Command::Replay(replay) => show::replay(&config, &replay).await,
         Command::Export(export) => show::export(&config, &export).await,
         Command::Config => run::print_config(&config),
-        Command::Doctor => run::doctor(&config).await,
+        Command::Doctor => doctor::run(&config).await,
         Command::Bench(bench) => bench::run(&config, bench).await,
         // Handled above: completions need no configuration.
         Command::Completions { .. } => Ok(()),
@@ -79,11 +80,15 @@ async fn dispatch(cli: Cli) -> Result<(), Failure> {
 /// Log lines go to standard error. Commands that run on say what they do; the others only warn. The Delta library logs
 /// each error that it returns, and those are told where they matter.
 fn start_log(cli: &Cli) {
-    let runs_on = matches!(cli.command, Command::Up(_) | Command::Collect | Command::Ingest | Command::Serve(_));
+    let runs_on = match &cli.command {
+        Command::Up(_) | Command::Collect | Command::Ingest(_) | Command::Serve(_) => true,
+        Command::Maintain(maintain) => maintain.tables.every.is_some(),
+        _ => false,
+    };
     let level = match (cli.global.verbose, runs_on) {
-        (0, false) => "warn,deltalake_core=off,librdkafka=off,rdkafka=off",
+        (0, false) => "warn,deltalake_core=off,buoyant_kernel=off,librdkafka=off,rdkafka=off",
         (0, true) | (1, _) => {
-            "warn,deltalake_core=off,librdkafka=off,rdkafka=off,custody=info,custody_ingest=info,custody_ledger=info,custody_query=info"
+            "warn,deltalake_core=off,buoyant_kernel=off,librdkafka=off,rdkafka=off,custody=info,custody_ingest=info,custody_ledger=info,custody_query=info"
         }
         _ => "info,custody=debug,custody_ingest=debug,custody_ledger=debug,custody_query=debug",
     };

@@ -22,7 +22,7 @@ pub(crate) use tables::{keep, look};
 /// `custody maintain …`
 pub(crate) async fn run(config: &Config, args: Maintain) -> Result<(), Failure> {
     match args.what {
-        None => tables::run(config, &args.tables).await,
+        None => tables::tables(config, &args.tables).await,
         Some(MaintainWhat::Redecode) => redecode(config).await,
     }
 }

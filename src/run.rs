@@ -1,4 +1,4 @@
-//! Commands that run on: `up`, `ingest`, `serve`; and those that look at the set-up: `config`, `doctor`.
+//! Commands that run on: `up`, `ingest`, `serve`; and `config`.
 
 use std::io::Write;
 use std::net::SocketAddr;
@@ -11,7 +11,7 @@ use custody_query::Engine;
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use tokio::sync::watch;
 
-use crate::cli::Listen;
+use crate::cli::{Listen, Watched};
 use crate::config::Config;
 use crate::exit::Failure;
 use crate::{collect, http, import, maintain, shutdown};
@@ -108,15 +108,41 @@ async fn collect_into(
 }
 
 /// `custody ingest`
-pub(crate) async fn ingest(config: Config) -> Result<(), Failure> {
+pub(crate) async fn ingest(config: Config, watched: Watched) -> Result<(), Failure> {
     if !config.has_kafka() {
         return Err(Failure::usage(anyhow::anyhow!("kafka.brokers is empty: there is no Kafka to read from")));
     }
     let stop = shutdown::requested(None)?;
     let location = config.location()?;
     tracing::info!(brokers = config.kafka.brokers, ledger = %location.url(), "ingesting");
-    custody_ingest::run(config.ingest().map_err(Failure::usage)?, location, Health::default(), stop).await?;
-    Ok(())
+    let health = Health::default();
+    let ingest = config.ingest().map_err(Failure::usage)?;
+    let watching = watch_over(&config, watched, Some(health.clone()), stop.clone()).await?;
+    let ingesting = async { Ok(custody_ingest::run(ingest, location, health, stop).await?) };
+    tokio::try_join!(ingesting, watching).map(drop)
+}
+
+/// Serves health and metrics of a process that answers no questions, where that is asked for.
+pub(crate) async fn watch_over(
+    config: &Config,
+    watched: Watched,
+    health: Option<Health>,
+    stop: watch::Receiver<bool>,
+) -> Result<impl Future<Output = Result<(), Failure>>, Failure> {
+    // The port is taken before anything else is done, so that a taken one is told at once.
+    let listening = match watched.listen {
+        None => None,
+        Some(_) => {
+            let listen = Listen { listen: watched.listen, no_authentication: false };
+            Some((bind(address(config, &listen)?).await?, http::Operation::of(health, install_metrics()?)))
+        }
+    };
+    Ok(async move {
+        match listening {
+            Some((listener, operation)) => http::serve_operation(listener, operation, stop).await,
+            None => Ok(()),
+        }
+    })
 }
 
 /// `custody collect`
@@ -196,89 +222,5 @@ pub(crate) async fn wait_for_ledger(
 pub(crate) fn print_config(config: &Config) -> Result<(), Failure> {
     let text = toml::to_string_pretty(&config.masked()).map_err(Failure::broken)?;
     std::io::stdout().write_all(text.as_bytes())?;
-    Ok(())
-}
-
-/// `custody doctor`
-pub(crate) async fn doctor(config: &Config) -> Result<(), Failure> {
-    let mut out = std::io::stdout();
-    let mut failed = 0;
-    let mut check = |what: &str, result: Result<String, String>| -> std::io::Result<()> {
-        match result {
-            Ok(found) => writeln!(out, "ok    {what}: {}", custody_query::visible(&found)),
-            Err(why) => {
-                failed += 1;
-                writeln!(out, "FAIL  {what}: {}", custody_query::visible(&why))
-            }
-        }
-    };
-    check("configuration", Ok(format!("{} topics, ledger at {}", config.topics.len(), config.data)))?;
-    check(
-        "keys",
-        match (config.settings(), config.recording_keys()) {
-            (Ok(_), Ok(_)) => Ok("every configured key can be read".to_owned()),
-            (Err(error), _) | (_, Err(error)) => Err(format!("{error:#}")),
-        },
-    )?;
-    check(
-        "collect.listen",
-        match collect::address(&config.collect) {
-            Ok(Some(address)) => Ok(address.to_string()),
-            Ok(None) => Ok("not set: nothing is collected over HTTP".to_owned()),
-            Err(failure) => Err(failure.to_string()),
-        },
-    )?;
-    if config.has_kafka() {
-        check_brokers(config, &mut check).await?;
-    } else {
-        check("brokers", Ok("none: kafka.brokers is empty".to_owned()))?;
-    }
-
-    match config.location() {
-        Err(error) => check("ledger", Err(error.to_string()))?,
-        Ok(location) => match Ledger::existing(location).await {
-            Ok(ledger) => {
-                let engine = Engine::open(&ledger, config.limits(), &config.vocabulary()).await;
-                let found = match engine {
-                    Ok(engine) => engine.versions().await.map(|versions| format!("{versions:?}")),
-                    Err(error) => Err(error),
-                };
-                check("ledger", found.map_err(|error| error.to_string()))?;
-            }
-            Err(custody_ledger::LedgerError::NotFound { at, .. }) => {
-                check("ledger", Ok(format!("none at {at} yet; `custody ingest` makes it")))?;
-            }
-            Err(error) => check("ledger", Err(error.to_string()))?,
-        },
-    }
-    if let Err(failure) = address(config, &Listen { listen: None, no_authentication: false }) {
-        check("http.listen", Err(failure.to_string()))?;
-    }
-    if failed == 0 { Ok(()) } else { Err(Failure::check(anyhow::anyhow!("{failed} checks failed"))) }
-}
-
-/// Asks the brokers for the topics.
-async fn check_brokers(
-    config: &Config,
-    check: &mut impl FnMut(&str, Result<String, String>) -> std::io::Result<()>,
-) -> Result<(), Failure> {
-    let ingest = config.ingest().map_err(Failure::usage)?;
-    let asked = tokio::task::spawn_blocking(move || custody_ingest::check_broker(&ingest, Duration::from_secs(5)));
-    match asked.await.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic())) {
-        Ok(topics) => {
-            check("brokers", Ok(format!("{} answers", config.kafka.brokers)))?;
-            for (name, partitions) in topics {
-                let found = match partitions {
-                    0 => Err("does not exist. Create it, or correct its name under [[topics]]".to_owned()),
-                    partitions => Ok(format!("{partitions} partitions")),
-                };
-                check(&format!("topic {name}"), found)?;
-            }
-        }
-        Err(why) => {
-            let hint = "check kafka.brokers, that the broker runs, and kafka.options for TLS and SASL";
-            check("brokers", Err(format!("{why} ({hint})")))?;
-        }
-    }
     Ok(())
 }

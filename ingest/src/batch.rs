@@ -67,6 +67,8 @@ pub struct Counts {
     pub events: u64,
     /// Pieces of recordings.
     pub pieces: u64,
+    /// Kafka's time of the oldest message, if it has one.
+    pub oldest: Option<Micros>,
 }
 
 /// What came of one message.
@@ -160,6 +162,7 @@ impl Batcher {
         }
         let bytes = message.value.map_or(0, <[u8]>::len) + message.key.map_or(0, <[u8]>::len);
         self.counts.bytes += bytes as u64;
+        self.counts.oldest = message.broker_at.into_iter().chain(self.counts.oldest).min();
         self.counts.events += u64::from(event_count);
         self.counts.pieces += u64::from(piece_count);
         Some(Taken { events: event_count, pieces: piece_count, error })

@@ -10,6 +10,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
 use crate::batch::{Batch, Counts, PerTable, TableBatch};
+use crate::consumer::now;
 use crate::health::{Component, Health, State};
 use crate::lane::Lane;
 
@@ -252,6 +253,11 @@ fn count(counts: &Counts) {
     for ((source, reason), errors) in &counts.errors {
         let reason = reason.as_str();
         metrics::counter!("custody_ingest_errors_total", "source" => *source, "reason" => reason).increment(*errors);
+    }
+    if let Some(oldest) = counts.oldest {
+        // How long the oldest message of the batch took from Kafka into the tables.
+        let age = now().saturating_sub(oldest).max(0);
+        metrics::histogram!("custody_ingest_freshness_seconds").record(age as f64 / 1e6);
     }
     metrics::counter!("custody_ingest_bytes_total").increment(counts.bytes);
     metrics::counter!("custody_ingest_events_total").increment(counts.events);

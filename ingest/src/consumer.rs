@@ -204,20 +204,86 @@ fn connect(config: &Config, health: &Health) -> Result<BaseConsumer<Context>, In
     Ok(consumer)
 }
 
-/// Asks the brokers for the topics' partitions: what `custody doctor` shows.
+/// What the brokers say of a topic.
+#[derive(Debug, Clone)]
+pub struct TopicState {
+    /// Its name.
+    pub name: String,
+    /// For each partition: its number, the first offset that is there, and the one after the last.
+    pub partitions: Vec<(i32, i64, i64)>,
+    /// Why it cannot be read, if it cannot.
+    pub error: Option<String>,
+}
+
+/// What the brokers say: what `custody doctor` shows.
+#[derive(Debug, Clone)]
+pub struct BrokerState {
+    /// The configured topics.
+    pub topics: Vec<TopicState>,
+    /// Why the group cannot be used, if it cannot.
+    pub group_error: Option<String>,
+}
+
+/// Asks the brokers for the topics, and tries whether they may be read.
 ///
 /// # Errors
 ///
 /// A message for a person, when the brokers cannot be reached or the settings are refused.
-pub fn check_broker(config: &Config, timeout: Duration) -> Result<Vec<(String, usize)>, String> {
-    let consumer: BaseConsumer = settings(config).create().map_err(|error| error.to_string())?;
+pub fn examine_brokers(config: &Config, timeout: Duration) -> Result<BrokerState, String> {
+    let mut settings = settings(config);
+    settings.set("group.id", &config.group).set("enable.auto.commit", "false").set("enable.partition.eof", "true");
+    let consumer: BaseConsumer = settings.create().map_err(|error| error.to_string())?;
     let metadata = consumer
         .fetch_metadata(None, timeout)
         .map_err(|error| format!("no broker answers at {}: {error}", config.brokers))?;
-    let partitions = |name: &str| {
-        metadata.topics().iter().find(|topic| topic.name() == name).map_or(0, |topic| topic.partitions().len())
-    };
-    Ok(config.topics.iter().map(|topic| (topic.name.clone(), partitions(&topic.name))).collect())
+    let mut topics = Vec::new();
+    let mut all = TopicPartitionList::new();
+    for Topic { name, .. } in &config.topics {
+        let mut state = TopicState { name: name.clone(), partitions: Vec::new(), error: None };
+        let found = metadata.topics().iter().find(|topic| topic.name() == name);
+        for partition in found.map(|topic| topic.partitions()).unwrap_or_default() {
+            all.add_partition(name, partition.id());
+            match consumer.fetch_watermarks(name, partition.id(), timeout) {
+                Ok((first, end)) => state.partitions.push((partition.id(), first, end)),
+                Err(error) => state.error = Some(error.to_string()),
+            }
+        }
+        if let Some((partition, _, end)) = state.partitions.first().copied()
+            && let Err(error) = try_to_read(&consumer, name, partition, end, timeout)
+        {
+            state.error = Some(error.to_string());
+        }
+        topics.push(state);
+    }
+    let group_error = consumer.committed_offsets(all, timeout).err().map(|error| error.to_string());
+    Ok(BrokerState { topics, group_error })
+}
+
+/// Whether a partition may be read, shown by its end.
+fn try_to_read(
+    consumer: &BaseConsumer,
+    topic: &str,
+    partition: i32,
+    end: i64,
+    timeout: Duration,
+) -> Result<(), KafkaError> {
+    let mut assignment = TopicPartitionList::new();
+    assignment.add_partition_offset(topic, partition, Offset::Offset(end))?;
+    consumer.assign(&assignment)?;
+    let until = Instant::now() + timeout;
+    let mut read = Ok(());
+    while Instant::now() < until {
+        match consumer.poll(POLL_MAX) {
+            None => {}
+            Some(Ok(_) | Err(KafkaError::PartitionEOF(_))) => break,
+            Some(Err(error)) => {
+                read = Err(error);
+                break;
+            }
+        }
+    }
+    consumer.unassign()?;
+    read
 }
 
 /// Tells Kafka how far the ledger is, so that the usual tools show the lag. Nothing reads it back.

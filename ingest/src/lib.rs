@@ -37,5 +37,5 @@ pub mod redecode;
 pub mod source;
 
 pub use config::{Config, Flush, OnLostMessages, Topic};
-pub use consumer::{IngestError, check_broker, create_ledger, run};
+pub use consumer::{BrokerState, IngestError, TopicState, create_ledger, examine_brokers, run};
 pub use health::{Component, Health, State};

@@ -10,6 +10,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use deltalake::logstore::ObjectStoreRef;
+#[cfg(test)]
+use deltalake::logstore::object_store::ObjectStoreExt;
 use deltalake::logstore::object_store::path::Path;
 use deltalake::logstore::object_store::{
     CopyOptions, Error, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore,
@@ -39,6 +41,9 @@ pub(crate) enum Fault {
     LoseReply,
     /// It is done later.
     Delay(Duration),
+    /// Of a put: it replaces what is there, whatever it was told.
+    #[cfg(test)]
+    Overwrite,
     /// The process dies before it is done.
     DieBefore,
     /// The process dies when it is done.
@@ -147,6 +152,10 @@ impl Faulty {
 #[async_trait]
 impl ObjectStore for Faulty {
     async fn put_opts(&self, location: &Path, payload: PutPayload, options: PutOptions) -> Result<PutResult> {
+        #[cfg(test)]
+        if (self.choose)(Call { verb: "put", path: location.as_ref(), number: u64::MAX }) == Some(Fault::Overwrite) {
+            return self.store.put(location, payload).await;
+        }
         self.call("put", location, self.store.put_opts(location, payload, options)).await
     }
 

@@ -14,23 +14,28 @@
 //! An error from the store does not tell whether the commit landed (the reply may be lost, or a step after the commit
 //! may fail), so no error is believed: the table is read again, and its own cursor decides.
 
+mod diagnose;
 #[cfg(any(test, debug_assertions))]
 mod faults;
+mod files;
 mod location;
 mod log;
 mod maintain;
 mod objects;
+mod probe;
 mod store;
 #[cfg(test)]
 mod testing;
 mod writer;
 
+pub use files::{Uploaded, Uploader};
 pub use location::{Ledger, LedgerError, Location};
 pub use maintain::{
     Compacted, Expired, Group, LOG_AGE_MIN, MaintainError, Maintenance, ORPHAN_AGE_MIN, Sizes, Standing,
 };
 pub use objects::{Object, Objects, ObjectsError, without_secrets};
-pub use writer::{Advance, AppendError, Appended, Stream, TableWriter, Uploaded, Uploader};
+pub use probe::Probe;
+pub use writer::{Advance, AppendError, Appended, Stream, TableWriter};
 
 /// The Delta library, for the query engine that reads the tables.
 pub use deltalake;

@@ -12,10 +12,11 @@ use deltalake::protocol::SaveMode;
 use deltalake::{DeltaTable, DeltaTableError, TableProperty};
 use url::Url;
 
+use crate::diagnose::{Damage, diagnose};
 use crate::log::{Fit, Log, fit};
 use crate::maintain::{MaintainError, Maintenance};
-use crate::store;
 use crate::writer::TableWriter;
+use crate::{probe, store};
 
 /// Why a ledger could not be opened.
 #[derive(Debug, thiserror::Error)]
@@ -37,6 +38,15 @@ pub enum LedgerError {
         /// The setting.
         setting: String,
     },
+    /// The store lets two writers write one object.
+    #[error(
+        "the store at {at} replaces an object that it was told to create only if it is absent: of two commits with one \
+         number both would succeed, and evidence would be lost. Use a store with conditional writes (`If-None-Match: *`)"
+    )]
+    NotExclusive {
+        /// The place.
+        at: String,
+    },
     /// There is no ledger at the place.
     #[error("there is no ledger at {at} (no table {table:?}). `custody ingest` or `custody demo` makes one")]
     NotFound {
@@ -55,14 +65,39 @@ pub enum LedgerError {
         /// The first difference.
         difference: String,
     },
+    /// A file of a table is not as it was written.
+    #[error(
+        "the ledger at {at} is damaged: {table}/{file} {what}. Nothing was changed. Restore the file from a backup or from \
+         an older version that the store keeps; what other files hold can be read again after that"
+    )]
+    Damaged {
+        /// The place.
+        at: String,
+        /// The table.
+        table: &'static str,
+        /// The file, in the table's folder.
+        file: String,
+        /// What is wrong with it.
+        what: String,
+    },
     /// The store did not do what was asked.
-    #[error("the store of the ledger at {at} failed: {cause}")]
+    #[error("the store of the ledger at {at} failed: {}", brief(cause))]
     Store {
         /// The place.
         at: String,
         /// What the store said.
         cause: Box<DeltaTableError>,
     },
+}
+
+/// What an error says, without the list of calls that the log library appends.
+pub(crate) fn brief(cause: &DeltaTableError) -> String {
+    let text = match cause {
+        // The library takes every call of the store for a look at its log.
+        DeltaTableError::ObjectStore { source } => source.to_string(),
+        cause => cause.to_string(),
+    };
+    text.lines().next().unwrap_or_default().to_owned()
 }
 
 /// A place for a ledger: the URL of a folder, local or on an object store, with the store's options.
@@ -125,7 +160,13 @@ impl Location {
             .map_err(|error| LedgerError::BadLocation { text: self.url.to_string(), why: error.to_string() })
     }
 
-    fn store_error(&self, cause: DeltaTableError) -> LedgerError {
+    /// The store that the place is on.
+    pub(crate) fn store(&self) -> Result<ObjectStoreRef, LedgerError> {
+        let opened = store::open(&self.url, self.options.clone());
+        Ok(opened.map_err(|cause| self.store_error(cause))?.0)
+    }
+
+    pub(crate) fn store_error(&self, cause: DeltaTableError) -> LedgerError {
         LedgerError::Store { at: self.url.to_string(), cause: Box::new(cause) }
     }
 }
@@ -146,6 +187,10 @@ impl Ledger {
     /// [`LedgerError::OtherSchema`] when a table has other columns, [`LedgerError::Store`] when the store fails.
     pub async fn create(location: Location) -> Result<Self, LedgerError> {
         let ledger = Self::at(location)?;
+        // A local disk is known to be exclusive; of a store it is found out.
+        if ledger.location.url.scheme() != "file" {
+            probe::exclusive(&ledger.store, &ledger.location).await?;
+        }
         for table in Table::ALL {
             match ledger.open(table).await {
                 Ok(delta) => match ledger.fit(table, &delta)? {
@@ -209,8 +254,24 @@ impl Ledger {
         if !is_there.map_err(|source| self.location.store_error(source))? {
             return Err(missing());
         }
-        delta.load().await.map_err(|source| self.location.store_error(source))?;
-        Ok(delta)
+        match delta.load().await {
+            Ok(()) => Ok(delta),
+            Err(cause) => Err(self.explain(table, cause).await),
+        }
+    }
+
+    /// Why a table could not be opened: which of its files is damaged, if that is it.
+    async fn explain(&self, table: Table, cause: DeltaTableError) -> LedgerError {
+        let looked = match self.log_store(table) {
+            Ok(store) => diagnose(&store).await,
+            Err(error) => return error,
+        };
+        match looked {
+            Ok(Some(Damage { file, what })) => {
+                LedgerError::Damaged { at: self.location.url.to_string(), table: table.name(), file, what }
+            }
+            _ => self.location.store_error(cause),
+        }
     }
 
     /// Opens a table for appending.
@@ -222,7 +283,10 @@ impl Ledger {
     pub async fn writer(&self, table: Table) -> Result<TableWriter, LedgerError> {
         let store = self.log_store(table)?;
         let files = store.object_store(None);
-        let log = Log::open(store).await.map_err(|cause| self.location.store_error(cause))?;
+        let log = match Log::open(store).await {
+            Ok(log) => log,
+            Err(cause) => return Err(self.explain(table, cause).await),
+        };
         let columns = columns(table).map_err(|cause| self.location.store_error(cause))?;
         self.check(table, fit(&columns, &log.schema()))?;
         Ok(TableWriter::new(table, log, files))
@@ -235,7 +299,12 @@ impl Ledger {
     /// [`MaintainError::Store`] when the store fails.
     pub async fn maintenance(&self, table: Table) -> Result<Maintenance, MaintainError> {
         let store = self.log_store(table).map_err(|error| MaintainError::Ledger(Box::new(error)))?;
-        Maintenance::open(table, store).await
+        match Maintenance::open(table, store).await {
+            Err(MaintainError::Store { cause, .. }) => {
+                Err(MaintainError::Ledger(Box::new(self.explain(table, *cause).await)))
+            }
+            opened => opened,
+        }
     }
 
     pub(crate) fn log_store(&self, table: Table) -> Result<LogStoreRef, LedgerError> {

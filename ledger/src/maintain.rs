@@ -30,7 +30,7 @@ use futures::{StreamExt, TryStreamExt};
 
 pub use expire::Expired;
 
-use crate::location::LedgerError;
+use crate::location::{LedgerError, brief};
 use crate::log::{Log, Put};
 
 /// The cursor of whoever takes files out of a table.
@@ -52,7 +52,7 @@ pub enum MaintainError {
     #[error(transparent)]
     Ledger(Box<LedgerError>),
     /// The store failed.
-    #[error("table {table}: {cause}")]
+    #[error("table {table}: {}", brief(cause))]
     Store {
         /// The table.
         table: &'static str,

@@ -1,25 +1,16 @@
 //! Appending: rows and next offsets in one commit.
 
 use std::fmt;
-use std::time::{Duration, SystemTime};
 
-use arrow::array::AsArray;
-use arrow::datatypes::{Date32Type, SchemaRef};
 use arrow::record_batch::RecordBatch;
-use custody_schemas::table::{PARTITION_COLUMN, Table};
-use delta_kernel::expressions::Scalar;
-use delta_kernel::table_properties::DataSkippingNumIndexedCols;
+use custody_schemas::table::Table;
 use deltalake::DeltaTableError;
-use deltalake::datafile::writer::{DeltaWriter, WriterConfig};
-use deltalake::kernel::{Action, Add, Transaction};
+use deltalake::kernel::{Action, Transaction};
 use deltalake::logstore::ObjectStoreRef;
-use deltalake::parquet::basic::{Compression, Encoding, ZstdLevel};
-use deltalake::parquet::file::metadata::SortingColumn;
-use deltalake::parquet::file::properties::{EnabledStatistics, WriterProperties};
-use deltalake::parquet::schema::types::ColumnPath;
 use deltalake::protocol::{DeltaOperation, OutputMode};
-use indexmap::IndexMap;
 
+use crate::files::{Temper, Uploaded, Uploader};
+use crate::location::brief;
 use crate::log::{Log, Put};
 
 /// One partition of one topic of one Kafka cluster: what a cursor is kept for.
@@ -85,7 +76,7 @@ pub enum AppendError {
     },
     /// The store failed; nothing was committed, as far as it can be known. The same append may be tried again: it
     /// finds out first whether it had landed after all.
-    #[error("table {table}: {cause}")]
+    #[error("table {table}: {}", brief(cause))]
     Store {
         /// The table.
         table: &'static str,
@@ -94,94 +85,7 @@ pub enum AppendError {
     },
 }
 
-/// Files that are in the store and not in the table yet.
-#[derive(Debug, Clone, Default)]
-pub struct Uploaded {
-    adds: Vec<Add>,
-    rows: usize,
-    /// When they began to be written.
-    at: Option<SystemTime>,
-}
-
-/// Files are committed this soon after they were written, or not at all: maintenance may have taken them for orphans.
-const UPLOAD_AGE_MAX: Duration = Duration::from_secs(3600);
-
-impl Uploaded {
-    /// Bytes of the files.
-    pub fn file_bytes(&self) -> u64 {
-        self.adds.iter().map(|add| u64::try_from(add.size).unwrap_or_default()).sum()
-    }
-
-    /// Rows in them.
-    pub fn rows(&self) -> usize {
-        self.rows
-    }
-
-    /// Whether they can still be committed. If not they have to be written again.
-    pub fn is_fresh(&self) -> bool {
-        self.at.is_none_or(|at| at.elapsed().is_ok_and(|age| age < UPLOAD_AGE_MAX))
-    }
-}
-
-/// Writes Parquet files for one table. Clones write independently of one another.
-#[derive(Debug, Clone)]
-pub struct Uploader {
-    table: Table,
-    store: ObjectStoreRef,
-    config: WriterConfig,
-}
-
-impl Uploader {
-    pub(crate) fn new(table: Table, schema: SchemaRef, store: ObjectStoreRef, properties: WriterProperties) -> Self {
-        let statistics = table.statistics_columns().iter().map(|&name| name.to_owned()).collect();
-        let config = WriterConfig::new(
-            schema,
-            vec![PARTITION_COLUMN.to_owned()],
-            Some(properties),
-            None,
-            None,
-            DataSkippingNumIndexedCols::NumColumns(0),
-            Some(statistics),
-        );
-        Self { table, store, config }
-    }
-
-    /// Writes rows into files that no table names yet; none for no rows.
-    ///
-    /// # Errors
-    ///
-    /// [`AppendError::Store`]. What was written so far is an orphan, which maintenance removes.
-    pub async fn upload(&self, rows: &RecordBatch) -> Result<Uploaded, AppendError> {
-        if rows.num_rows() == 0 {
-            return Ok(Uploaded::default());
-        }
-        let at = Some(SystemTime::now());
-        let adds = self.write(rows).await.map_err(|cause| store_error(self.table, cause))?;
-        Ok(Uploaded { adds, rows: rows.num_rows(), at })
-    }
-
-    async fn write(&self, rows: &RecordBatch) -> Result<Vec<Add>, DeltaTableError> {
-        let mut writer = self.open();
-        match only_date(rows) {
-            // Nearly always: splitting by date would copy every row.
-            Some(date) => writer.write_partition(rows.clone(), &partition(date)).await?,
-            None => writer.write(rows).await?,
-        }
-        writer.close().await
-    }
-
-    /// A writer for more than one batch.
-    pub(crate) fn open(&self) -> DeltaWriter {
-        DeltaWriter::new(self.store.clone(), self.config.clone())
-    }
-}
-
-/// The partition of a day.
-pub(crate) fn partition(date: i32) -> IndexMap<String, Scalar> {
-    IndexMap::from([(PARTITION_COLUMN.to_owned(), Scalar::Date(date))])
-}
-
-fn store_error(table: Table, cause: DeltaTableError) -> AppendError {
+pub(crate) fn store_error(table: Table, cause: DeltaTableError) -> AppendError {
     AppendError::Store { table: table.name(), cause: Box::new(cause) }
 }
 
@@ -197,7 +101,7 @@ pub struct TableWriter {
 
 impl TableWriter {
     pub(crate) fn new(table: Table, log: Log, store: ObjectStoreRef) -> Self {
-        let uploader = Uploader::new(table, table.schema(), store, writer_properties(table, Temper::Hot));
+        let uploader = Uploader::new(table, table.schema(), store, Temper::Hot);
         Self { table, log, stale: false, uploader }
     }
 
@@ -269,7 +173,7 @@ impl TableWriter {
             if let Some(landed) = self.landed(advances).await? {
                 return Ok(landed);
             }
-            let adds = uploaded.adds.iter().cloned().map(Action::Add).collect();
+            let adds = uploaded.adds().iter().cloned().map(Action::Add).collect();
             let cursors = advances.iter().map(|Advance { stream, to, .. }| Transaction::new(stream.app_id(), *to));
             let operation = DeltaOperation::StreamingUpdate {
                 output_mode: OutputMode::Append,
@@ -319,73 +223,6 @@ impl TableWriter {
             }
         }
     }
-}
-
-/// The one day that all rows belong to, if it is one.
-fn only_date(rows: &RecordBatch) -> Option<i32> {
-    let dates = rows.column_by_name(PARTITION_COLUMN)?.as_primitive_opt::<Date32Type>()?;
-    let (first, rest) = dates.values().split_first()?;
-    rest.iter().all(|date| date == first).then_some(*first)
-}
-
-/// Whether files are on the way, or have come to stay.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Temper {
-    /// As ingest commits them, small and often. They are put together soon.
-    Hot,
-    /// As they are kept.
-    Cold,
-}
-
-/// How the files of a table are written: ZSTD, pages small enough to skip to a session, no statistics and no dictionary
-/// for payloads, whose values hardly repeat and would only bloat the footers.
-pub(crate) fn writer_properties(table: Table, temper: Temper) -> WriterProperties {
-    let column = |name: &str| ColumnPath::from(name);
-    let schema = table.schema();
-    let sorting = table
-        .sort_columns()
-        .iter()
-        // The partition column is in the path, not in the file: positions in the file are one less.
-        .filter_map(|name| i32::try_from(schema.index_of(name).ok()?.checked_sub(1)?).ok())
-        .map(|column_idx| SortingColumn { column_idx, descending: false, nulls_first: true })
-        .collect();
-    let (page_rows, group_rows) = match table {
-        Table::Records | Table::Events => (4096, 128 * 1024),
-        Table::Frames => (64, 16 * 1024),
-    };
-    debug_assert_eq!(schema.field(0).name(), PARTITION_COLUMN);
-    let level = match temper {
-        Temper::Hot => 1,
-        Temper::Cold => 6,
-    };
-    let level = ZstdLevel::try_new(level).unwrap_or_default();
-    let mut properties = WriterProperties::builder()
-        .set_compression(Compression::ZSTD(level))
-        .set_created_by(concat!("custody ", env!("CARGO_PKG_VERSION")).to_owned())
-        .set_data_page_row_count_limit(page_rows)
-        .set_max_row_group_row_count(Some(group_rows))
-        .set_sorting_columns(Some(sorting));
-    for name in table.payload_columns() {
-        properties = properties
-            .set_column_statistics_enabled(column(name), EnabledStatistics::None)
-            .set_column_dictionary_enabled(column(name), false)
-            .set_column_encoding(column(name), Encoding::DELTA_LENGTH_BYTE_ARRAY);
-    }
-    for name in ["offset", "first_offset", "last_offset", "first_seq", "last_seq", "ingested_at", "broker_at"] {
-        if schema.index_of(name).is_ok() {
-            properties = properties
-                .set_column_dictionary_enabled(column(name), false)
-                .set_column_encoding(column(name), Encoding::DELTA_BINARY_PACKED);
-        }
-    }
-    if table == Table::Events {
-        // Files are in the order of time; a session's events are found by its id. Hardly an event_id repeats.
-        properties = properties
-            .set_column_dictionary_enabled(column("event_id"), false)
-            .set_column_bloom_filter_enabled(column("session_id"), true)
-            .set_column_bloom_filter_max_ndv(column("session_id"), 10_000);
-    }
-    properties.build()
 }
 
 #[cfg(test)]

@@ -14,7 +14,7 @@ use crate::cli::MaintainTables;
 use crate::config::{Config, Retention};
 use crate::exit::Failure;
 use crate::show::text;
-use crate::shutdown;
+use crate::{run, shutdown};
 
 /// Orphans are looked for this often: the whole store is listed for it.
 const ORPHANS_EVERY: Duration = Duration::from_secs(24 * 3600);
@@ -34,11 +34,14 @@ struct Done {
 }
 
 /// `custody maintain`
-pub(super) async fn run(config: &Config, args: &MaintainTables) -> Result<(), Failure> {
+pub(super) async fn tables(config: &Config, args: &MaintainTables) -> Result<(), Failure> {
     let ledger = Ledger::existing(config.location()?).await?;
     let stop = shutdown::requested(None)?;
     match args.every {
-        Some(every) => keep(config, &ledger, every, stop).await,
+        Some(every) => {
+            let watching = run::watch_over(config, args.watched, None, stop.clone()).await?;
+            tokio::try_join!(keep(config, &ledger, every, stop), watching).map(drop)
+        }
         None => look(config, &ledger, args.dry_run, &stop).await,
     }
 }

@@ -16,6 +16,7 @@ mod cli;
 mod collect;
 mod correlation;
 mod crash;
+mod damage;
 mod fire;
 mod http;
 mod import;

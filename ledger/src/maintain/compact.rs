@@ -2,12 +2,11 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use arrow::array::{ArrayRef, Date32Array, new_null_array};
+use arrow::array::new_null_array;
 use arrow::compute::{SortOptions, cast};
-use arrow::datatypes::{DataType, Date32Type, Field, Schema, SchemaRef};
+use arrow::datatypes::{Date32Type, Schema, SchemaRef};
 use arrow::error::ArrowError;
 use arrow::record_batch::{RecordBatch, RecordBatchOptions};
-use chrono::NaiveDate;
 use custody_schemas::table::{PARTITION_COLUMN, Table};
 use datafusion::common::DataFusionError;
 use datafusion::execution::SendableRecordBatchStream;
@@ -22,13 +21,13 @@ use deltalake::kernel::{Action, Add};
 use deltalake::logstore::ObjectStoreRef;
 use deltalake::logstore::object_store::ObjectStoreExt;
 use deltalake::logstore::object_store::path::Path;
-use deltalake::parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use deltalake::protocol::DeltaOperation;
 use futures::{StreamExt, TryStreamExt};
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
 use super::fingerprint::{Collector, Fingerprint};
 use super::{Compacted, Group, MaintainError, Maintenance};
-use crate::writer::{Temper, Uploader, partition, writer_properties};
+use crate::files::{Temper, Uploader};
 
 /// Rows that are read, merged and written at a time.
 const BATCH_ROWS: usize = 1024;
@@ -103,17 +102,12 @@ async fn rewrite(
         streams.push(inspected(read(store, schema, &file.path).await?, collector));
     }
     let mut rows = merge(table, schema, streams)?;
-    let all = with_partition(schema);
-    let uploader = Uploader::new(table, all.clone(), store.clone(), writer_properties(table, Temper::Cold));
-    let mut writer = uploader.open();
-    let values = partition(days(group.date));
+    let uploader = Uploader::new(table, schema.clone(), store.clone(), Temper::Cold);
+    let mut file = uploader.open(Date32Type::from_naive_date(group.date))?;
     while let Some(batch) = rows.next().await {
-        let batch = batch?;
-        let date: ArrayRef = Arc::new(Date32Array::from(vec![days(group.date); batch.num_rows()]));
-        let columns = std::iter::once(date).chain(batch.columns().iter().cloned()).collect();
-        writer.write_partition(RecordBatch::try_new(all.clone(), columns)?, &values).await?;
+        file.write(&batch?)?;
     }
-    let adds = writer.close().await?;
+    let adds = vec![uploader.put(file.finish()?).await?];
     let mut before = Fingerprint::default();
     for collector in collectors {
         if let Some(collector) = collector.lock().unwrap_or_else(PoisonError::into_inner).take() {
@@ -126,18 +120,6 @@ async fn rewrite(
         return Err(format!("the log says that they have {logged} rows together, and they have {found}").into());
     }
     Ok((adds, before))
-}
-
-/// The columns of a table from those of its files.
-fn with_partition(schema: &SchemaRef) -> SchemaRef {
-    let date = Field::new(PARTITION_COLUMN, DataType::Date32, false);
-    let fields = std::iter::once(Arc::new(date)).chain(schema.fields().iter().cloned());
-    Arc::new(Schema::new(fields.collect::<Vec<_>>()))
-}
-
-/// Days since 1970, as Arrow counts them.
-fn days(date: NaiveDate) -> i32 {
-    Date32Type::from_naive_date(date)
 }
 
 /// Reads a file, with the columns that the table has now. Its bytes are held as long as its rows are read: a group of

@@ -5,12 +5,12 @@ use std::time::SystemTime;
 use arrow::array::{AsArray, StringArray};
 use arrow::datatypes::{DataType, Field, Int64Type, Schema};
 use arrow::record_batch::RecordBatch;
-use deltalake::parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
 use super::*;
 use crate::faults::Fault;
+use crate::files::{Temper, Uploader};
 use crate::testing::{batch, new_ledger, rows};
-use crate::writer::{Temper, Uploader, writer_properties};
 use crate::{AppendError, Ledger, TableWriter};
 
 const SIZES: Sizes = Sizes { target_bytes: 64 << 20, files_min: 4, files_max: 8 };
@@ -284,8 +284,7 @@ async fn columns_of_a_newer_version_survive_in_both_directions() {
     columns.push(Arc::new(StringArray::from(vec!["calm", "tense"])));
     let rows_of_newer = RecordBatch::try_new(schema.clone(), columns).unwrap();
     let store = ledger.log_store(Table::Records).unwrap().object_store(None);
-    let properties = writer_properties(Table::Records, Temper::Hot);
-    let uploaded = Uploader::new(Table::Records, schema, store, properties).upload(&rows_of_newer).await.unwrap();
+    let uploaded = Uploader::new(Table::Records, schema, store, Temper::Hot).upload(&rows_of_newer).await.unwrap();
     writer.commit(&uploaded, &advances).await.unwrap();
     // The older one goes on, before and after it is started again.
     commit(&mut writer, 3, 4).await;
