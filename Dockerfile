@@ -20,5 +20,9 @@ USER custody
 WORKDIR /home/custody
 ENV LANG=C.UTF-8
 EXPOSE 7878
+# For `custody up` and `custody serve` on their usual port; other processes are given their own with --listen. The image
+# has no HTTP client, but bash opens sockets.
+HEALTHCHECK --start-period=30s --interval=15s --timeout=5s --retries=3 \
+    CMD ["bash", "-c", "exec 3<>/dev/tcp/127.0.0.1/7878 && printf 'GET /healthz HTTP/1.0\\r\\nHost: localhost\\r\\n\\r\\n' >&3 && head -n 1 <&3 | grep -q ' 200 '"]
 ENTRYPOINT ["custody"]
 CMD ["--help"]

@@ -31,6 +31,7 @@ bench: build ## Measure ingest against the limit of the machine and a loader in 
 	  cp tests/open/loader-requirements.txt $(LOADER)/requirements.txt; }
 	tests/kafka/with-broker.sh $(CARGO_TARGET_DIR)/release/custody bench ingest \
 	  --peer "$(LOADER)/bin/python tests/open/loader.py"
+	tests/kafka/with-broker.sh $(CARGO_TARGET_DIR)/release/custody bench freshness
 	$(CARGO_TARGET_DIR)/release/custody bench commits
 	$(CARGO_TARGET_DIR)/release/custody bench decode
 

@@ -1,4 +1,5 @@
 //! `custody bench ingest`: Kafka to committed tables, against the limit of the machine, on the same messages in one run.
+//! `custody bench freshness`: from being produced to being visible.
 //! `custody bench commits`: what a commit takes while a ledger grows.
 //! `custody bench decode`: what decoding costs on one core, against parsing the same JSON.
 
@@ -9,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use custody_ingest::bench::{self, CommitTimes, Measure};
 use custody_ledger::{Ledger, Location};
+use custody_query::format::{Format, RowWriter};
 use custody_query::{Bounds, Engine};
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
@@ -36,6 +38,7 @@ pub(crate) async fn run(config: &Config, bench: Bench) -> Result<(), Failure> {
         Bench::Commits { commits, rows, pause, no_maintenance } => {
             return measure_commits(config, commits, rows, pause, !no_maintenance).await;
         }
+        Bench::Freshness { rate, time } => return freshness(config, rate, time).await,
         Bench::Decode { megabytes } => return decode(megabytes),
     };
     match args.part {
@@ -55,6 +58,71 @@ fn decode(megabytes: usize) -> Result<(), Failure> {
         let ratio = decoding / parsing;
         writeln!(out, "| {} | {} | {decoding:.0} | {parsing:.0} | {ratio:.2}x |", rate.name, rate.message_bytes)?;
     }
+    Ok(())
+}
+
+/// `custody bench freshness`
+async fn freshness(config: &Config, rate: u64, time: Duration) -> Result<(), Failure> {
+    let folder = tempfile::Builder::new().prefix("custody-bench-").tempdir()?;
+    let location = Location::parse(&folder.path().to_string_lossy(), Default::default())?;
+    let ledger = Ledger::create(location.clone()).await?;
+    let engine = Engine::open(&ledger, config.limits(), &config.vocabulary()).await?;
+    let (brokers, topic) = (config.kafka.brokers.clone(), format!("custody-bench-{}", uuid::Uuid::new_v4()));
+    let ingest = bench::config(&brokers, &topic, config.flush);
+    let (stop, stopped) = watch::channel(false);
+    let (sent, moments) = std::sync::mpsc::channel();
+    let producing = tokio::task::spawn_blocking(move || bench::produce_at(&brokers, &topic, rate, time, &sent));
+    let asking = async {
+        let (mut seen, mut latencies, mut polls) = (0, Vec::new(), Vec::new());
+        loop {
+            let asked = Instant::now();
+            let mut answer = engine.query("SELECT count(*) FROM records", Bounds::default()).await?;
+            let mut rows = RowWriter::new(Vec::new(), Format::Csv, &answer.schema())?;
+            while let Some(batch) = answer.next().await {
+                rows.write(&batch?)?;
+            }
+            let shown = Instant::now();
+            polls.push(shown - asked);
+            let text = String::from_utf8_lossy(&rows.finish()?).into_owned();
+            let visible: u64 = text.lines().last().and_then(|row| row.trim().parse().ok()).unwrap_or(0);
+            for _ in seen..visible {
+                match moments.recv_timeout(Duration::from_secs(5)) {
+                    Ok(sent) => latencies.push(shown.saturating_duration_since(sent)),
+                    // The producer is done, and all of its messages have been seen.
+                    Err(_) => break,
+                }
+            }
+            seen = visible;
+            if producing.is_finished() && latencies.len() as u64 >= seen && moments.try_recv().is_err() {
+                let produced = producing.await.map_err(Failure::broken)?;
+                let produced = produced.map_err(|error| Failure::broken(anyhow::anyhow!(error)))?;
+                if seen >= produced {
+                    let _ = stop.send(true);
+                    return Ok::<_, Failure>((latencies, polls));
+                }
+                return Err(Failure::broken(anyhow::anyhow!("{produced} were produced, {seen} seen")));
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    let ingesting = async { Ok(custody_ingest::run(ingest, location, Default::default(), stopped.clone()).await?) };
+    let maintaining = maintain::keep(config, &ledger, Duration::from_secs(5), stopped.clone());
+    let ((mut latencies, mut polls), (), ()) = tokio::try_join!(asking, ingesting, maintaining)?;
+    latencies.sort_unstable();
+    polls.sort_unstable();
+    let ms = |times: &[Duration], share| bench::quantile(times, share).as_secs_f64() * 1e3;
+    let mut out = std::io::stdout();
+    writeln!(out, "| messages | a second | visible after p50 ms | p99 | max | the question alone p50 ms |")?;
+    writeln!(out, "|---|---|---|---|---|---|")?;
+    writeln!(
+        out,
+        "| {} | {rate} | {:.0} | {:.0} | {:.0} | {:.0} |",
+        latencies.len(),
+        ms(&latencies, 0.5),
+        ms(&latencies, 0.99),
+        ms(&latencies, 1.0),
+        ms(&polls, 0.5)
+    )?;
     Ok(())
 }
 

@@ -331,6 +331,15 @@ pub(crate) enum Bench {
         #[arg(long)]
         no_maintenance: bool,
     },
+    /// From being produced to being visible to questions, at a steady rate, with maintenance running
+    Freshness {
+        /// Messages a second
+        #[arg(long, default_value_t = 5_000)]
+        rate: u64,
+        /// For how long, for example 60s
+        #[arg(long, value_name = "TIME", value_parser = parse_duration, default_value = "60s")]
+        time: Duration,
+    },
     /// Decoding on one core, against parsing the same JSON into a tree
     Decode {
         /// Megabytes of each source, for each of five runs

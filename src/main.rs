@@ -26,6 +26,7 @@ use crate::config::Config;
 use crate::exit::Failure;
 
 fn main() -> ExitCode {
+    share_memory();
     let cli = Cli::parse();
     start_log(&cli);
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
@@ -38,6 +39,17 @@ fn main() -> ExitCode {
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => failure.report(),
+    }
+}
+
+/// Batches are filled on one thread and let go on another. The system's allocator would keep what was freed for each
+/// thread by itself, which doubles the memory that ingest takes.
+fn share_memory() {
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    #[expect(unsafe_code, reason = "there is no safe way to set up the system's allocator")]
+    // SAFETY: no other thread runs yet, and every value of this parameter is allowed.
+    unsafe {
+        libc::mallopt(libc::M_ARENA_MAX, 2);
     }
 }
 

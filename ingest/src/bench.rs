@@ -4,9 +4,11 @@
 
 mod commits;
 mod decode;
+mod paced;
 
 pub use commits::{CommitTimes, commits, quantile};
 pub use decode::{DecodeRate, decode_rates};
+pub use paced::produce_at;
 
 use std::fs::File;
 use std::path::Path;
@@ -161,15 +163,7 @@ fn partitions(consumer: &BaseConsumer, topic: &str) -> Result<Vec<i32>, Failed> 
 ///
 /// When the brokers or the store fail.
 pub async fn custody(brokers: &str, topic: &str, messages: u64, location: Location) -> Result<Measure, Failed> {
-    let config = Config {
-        brokers: brokers.to_owned(),
-        group: format!("custody-bench-{topic}"),
-        cluster: "bench".to_owned(),
-        on_lost_messages: OnLostMessages::Stop,
-        options: Default::default(),
-        topics: vec![Topic { name: topic.to_owned(), source: Source::new(SourceKind::Teleport) }],
-        flush: Flush::default(),
-    };
+    let config = config(brokers, topic, Flush::default());
     let asking: BaseConsumer = ClientConfig::new().set("bootstrap.servers", brokers).create()?;
     let mut ends = partitions(&asking, topic)?
         .into_iter()
@@ -199,6 +193,19 @@ pub async fn custody(brokers: &str, topic: &str, messages: u64, location: Locati
     ingesting.await??;
     let bytes = 0;
     Ok(Measure { messages, bytes, seconds })
+}
+
+/// How a sample topic is read.
+pub fn config(brokers: &str, topic: &str, flush: Flush) -> Config {
+    Config {
+        brokers: brokers.to_owned(),
+        group: format!("custody-bench-{topic}"),
+        cluster: "bench".to_owned(),
+        on_lost_messages: OnLostMessages::Stop,
+        options: Default::default(),
+        topics: vec![Topic { name: topic.to_owned(), source: Source::new(SourceKind::Teleport) }],
+        flush,
+    }
 }
 
 #[cfg(test)]

@@ -17,6 +17,7 @@ pub(crate) mod asciicast;
 pub(crate) mod boundary;
 pub(crate) mod custody;
 mod hoop;
+mod json;
 mod object;
 mod opa;
 mod routing;

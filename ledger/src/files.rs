@@ -111,7 +111,8 @@ impl Uploader {
 
     /// A file of one day that is still being written.
     pub(crate) fn open(&self, date: i32) -> Result<OpenFile, ParquetError> {
-        let writer = ArrowWriter::try_new(Vec::new(), self.schema.clone(), Some(self.properties.clone()))?;
+        let bytes = Vec::with_capacity(FILE_BYTES);
+        let writer = ArrowWriter::try_new(bytes, self.schema.clone(), Some(self.properties.clone()))?;
         Ok(OpenFile { date, writer })
     }
 
@@ -137,6 +138,9 @@ impl Uploader {
         store_error(self.table, cause)
     }
 }
+
+/// Room for a file from the beginning, so that the usual one does not have to be moved while it grows.
+const FILE_BYTES: usize = 4 << 20;
 
 /// A file that is being written, in memory: files are small.
 pub(crate) struct OpenFile {
@@ -294,19 +298,22 @@ pub(crate) fn writer_properties(table: Table, temper: Temper) -> WriterPropertie
         Table::Frames => (64, 16 * 1024),
     };
     debug_assert_eq!(schema.field(0).name(), PARTITION_COLUMN);
-    let level = match temper {
-        Temper::Hot => 1,
-        Temper::Cold => 6,
+    // A file that is put together with others in a minute need not be small, only cheap: a ZSTD context for each of
+    // many short columns is most of what it would cost.
+    let (level, others) = match temper {
+        Temper::Hot => (1, Some(Compression::SNAPPY)),
+        Temper::Cold => (3, None),
     };
     let level = ZstdLevel::try_new(level).unwrap_or_default();
     let mut properties = WriterProperties::builder()
-        .set_compression(Compression::ZSTD(level))
+        .set_compression(others.unwrap_or(Compression::ZSTD(level)))
         .set_created_by(concat!("custody ", env!("CARGO_PKG_VERSION")).to_owned())
         .set_data_page_row_count_limit(page_rows)
         .set_max_row_group_row_count(Some(group_rows))
         .set_sorting_columns(Some(sorting));
     for name in table.payload_columns() {
         properties = properties
+            .set_column_compression(column(name), Compression::ZSTD(level))
             .set_column_statistics_enabled(column(name), EnabledStatistics::None)
             .set_column_dictionary_enabled(column(name), false)
             .set_column_encoding(column(name), Encoding::DELTA_LENGTH_BYTE_ARRAY);

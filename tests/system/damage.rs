@@ -221,7 +221,7 @@ fn a_full_disk_is_told_and_leaves_the_ledger_as_it_was() {
         assert_eq!(custody.count("events"), events);
         fs::remove_file(small.join("rest")).expect("a file");
         custody.stdout(["import", &folder.path().join("new.cast").to_string_lossy()]);
-        assert_eq!(custody.count("events"), events + 1);
+        assert!(custody.count("events") > events);
     });
     let unmounted = Command::new("umount").arg(&small).status().expect("umount");
     assert!(unmounted.success());

@@ -226,7 +226,7 @@ fn outcome(status: i64) -> Option<Outcome> {
 ///
 /// When the object has too many fields, or names one twice.
 fn section<'a>(object: &Object<'a>, name: &str) -> Result<Option<Object<'a>>, DecodeError> {
-    match object.json(name).map(serde_json::from_str) {
+    match object.json(name).map(Document::parse) {
         Some(Ok(Document::Object(fields))) => Object::new(fields, None).map(Some),
         Some(Ok(Document::TooLarge)) => Err(DecodeError::new(ErrorKind::TooLarge, "an object has too many fields")),
         _ => Ok(None),

@@ -128,7 +128,7 @@ impl Hoop<'_> {
 
     /// A page of a list; what is wrong with an element costs that element.
     fn page(&mut self, page: &Object<'_>) -> Result<(), DecodeError> {
-        let elements = match page.json("data").map(serde_json::from_str) {
+        let elements = match page.json("data").map(Document::parse) {
             Some(Ok(Document::Array(elements))) => elements,
             _ => return Err(DecodeError::new(ErrorKind::TooLarge, "`data` has too many elements")),
         };

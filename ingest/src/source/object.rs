@@ -4,15 +4,15 @@
 //! copied into the event's `detail`.
 
 use std::borrow::Cow;
-use std::fmt;
-use std::hash::{BuildHasher, RandomState};
+use std::hash::{BuildHasher, Hasher};
 use std::sync::LazyLock;
 
 use custody_schemas::event::Text;
 use custody_schemas::record::{DecodeError, ErrorKind};
 use custody_schemas::time::{Micros, Parsed, parse_rfc3339};
-use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
-use serde_json::value::RawValue;
+use foldhash::fast::RandomState;
+
+use super::json::{Invalid, Scanner, Value, plain_len};
 
 /// Bound on the fields of one object: the widest event known has about a hundred.
 pub(super) const FIELDS_MAX: usize = 10_000;
@@ -25,6 +25,9 @@ pub(super) const NESTING_MAX: usize = 100;
 
 /// Room for the fields of nearly every event, so that the list of fields is allocated once.
 const FIELDS_USUAL: usize = 40;
+
+/// What a field takes at least in nearly every event, for objects that are too short to have as many.
+const FIELD_BYTES_USUAL: usize = 24;
 
 /// A JSON document, read one level deep.
 #[derive(Debug)]
@@ -39,96 +42,59 @@ pub(super) enum Document<'a> {
     Scalar,
 }
 
-impl<'de: 'a, 'a> Deserialize<'de> for Document<'a> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(DocumentVisitor)
-    }
-}
-
-struct DocumentVisitor;
-
-impl<'de> Visitor<'de> for DocumentVisitor {
-    type Value = Document<'de>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("JSON")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Document<'de>, A::Error> {
-        let mut fields = Vec::with_capacity(FIELDS_USUAL);
-        while let Some(Name(name)) = map.next_key()? {
-            if fields.len() == FIELDS_MAX {
-                map.next_value::<IgnoredAny>()?;
-                while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
-                return Ok(Document::TooLarge);
-            }
-            let value: &'de RawValue = map.next_value()?;
-            fields.push(Field { hash: hash(&name), name, value: value.get(), taken: false });
+impl<'a> Document<'a> {
+    /// The document that a text begins with, and the text after it.
+    pub(super) fn first(text: &'a str) -> Result<(Self, &'a str), Invalid> {
+        let mut scanner = Scanner::new(text);
+        match Self::read(&mut scanner) {
+            Some(document) => Ok((document, scanner.rest())),
+            None => Err(scanner.stopped()),
         }
-        Ok(Document::Object(fields))
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Document<'de>, A::Error> {
-        let mut elements = Vec::new();
-        while let Some(element) = list.next_element::<&'de RawValue>()? {
-            if elements.len() == ELEMENTS_MAX {
-                while list.next_element::<IgnoredAny>()?.is_some() {}
-                return Ok(Document::TooLarge);
+    /// The document that a text is.
+    pub(super) fn parse(text: &'a str) -> Result<Self, Invalid> {
+        let mut scanner = Scanner::new(text);
+        let document = Self::read(&mut scanner);
+        document.filter(|_| scanner.peek().is_none()).ok_or_else(|| scanner.stopped())
+    }
+
+    fn read(scanner: &mut Scanner<'a>) -> Option<Self> {
+        let mut is_too_large = false;
+        let document = match scanner.peek()? {
+            b'{' => {
+                let usual = FIELDS_USUAL.min(scanner.rest().len() / FIELD_BYTES_USUAL + 1);
+                let mut fields = Vec::with_capacity(usual);
+                scanner.object(|scanner, name| {
+                    let value = scanner.value()?;
+                    is_too_large |= fields.len() == FIELDS_MAX;
+                    if !is_too_large {
+                        let Value { text: value, is_canonical } = value;
+                        fields.push(Field { hash: hash(&name), name, value, is_canonical, taken: false });
+                    }
+                    Some(())
+                })?;
+                Self::Object(fields)
             }
-            elements.push(element.get());
-        }
-        Ok(Document::Array(elements))
-    }
-
-    fn visit_unit<E>(self) -> Result<Document<'de>, E> {
-        Ok(Document::Scalar)
-    }
-
-    fn visit_bool<E>(self, _: bool) -> Result<Document<'de>, E> {
-        Ok(Document::Scalar)
-    }
-
-    fn visit_i64<E>(self, _: i64) -> Result<Document<'de>, E> {
-        Ok(Document::Scalar)
-    }
-
-    fn visit_u64<E>(self, _: u64) -> Result<Document<'de>, E> {
-        Ok(Document::Scalar)
-    }
-
-    fn visit_f64<E>(self, _: f64) -> Result<Document<'de>, E> {
-        Ok(Document::Scalar)
-    }
-
-    fn visit_str<E>(self, _: &str) -> Result<Document<'de>, E> {
-        Ok(Document::Scalar)
-    }
-}
-
-/// The name of a field, borrowed where it has no escapes.
-pub(super) struct Name<'a>(pub(super) Text<'a>);
-
-impl<'de: 'a, 'a> Deserialize<'de> for Name<'a> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct NameVisitor;
-
-        impl<'de> Visitor<'de> for NameVisitor {
-            type Value = Name<'de>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("the name of a field")
+            b'[' => {
+                let mut elements = Vec::new();
+                scanner.list(|scanner| {
+                    let value = scanner.value()?;
+                    is_too_large |= elements.len() == ELEMENTS_MAX;
+                    if !is_too_large {
+                        elements.push(value.text);
+                    }
+                    Some(())
+                })?;
+                Self::Array(elements)
             }
-
-            fn visit_borrowed_str<E>(self, name: &'de str) -> Result<Name<'de>, E> {
-                Ok(Name(Cow::Borrowed(name)))
+            _ => {
+                // The grammar allows numbers and strings that stand for nothing.
+                serde_json::from_str::<serde_json::Value>(scanner.value()?.text).ok()?;
+                Self::Scalar
             }
-
-            fn visit_str<E>(self, name: &str) -> Result<Name<'de>, E> {
-                Ok(Name(Cow::Owned(name.to_owned())))
-            }
-        }
-
-        deserializer.deserialize_str(NameVisitor)
+        };
+        Some(if is_too_large { Self::TooLarge } else { document })
     }
 }
 
@@ -136,27 +102,23 @@ impl<'de: 'a, 'a> Deserialize<'de> for Name<'a> {
 #[derive(Debug)]
 pub(super) struct Field<'a> {
     /// Hash of the name.
-    hash: u64,
+    hash: u32,
     name: Text<'a>,
     /// The JSON text of the value.
     value: &'a str,
+    /// Whether that is known to be in canonical form.
+    is_canonical: bool,
     /// Whether a column of the event holds it.
     taken: bool,
 }
 
 /// Hash of a field's name: cheap for the short names that there are, and different in each process, so that nobody can
 /// write names that collide.
-fn hash(name: &str) -> u64 {
-    static SEED: LazyLock<u64> = LazyLock::new(|| RandomState::new().hash_one(0) | 1);
-    let fold = |value: u64| {
-        let product = u128::from(value ^ *SEED) * 0x9e37_79b9_7f4a_7c15;
-        (product as u64) ^ ((product >> 64) as u64)
-    };
-    let (chunks, rest) = name.as_bytes().as_chunks();
-    let whole =
-        chunks.iter().fold(name.len() as u64, |hash, chunk| fold(hash.rotate_left(17) ^ u64::from_le_bytes(*chunk)));
-    let last = rest.iter().fold(0, |last, byte| last << 8 | u64::from(*byte));
-    fold(whole.rotate_left(17) ^ last)
+fn hash(name: &str) -> u32 {
+    static STATE: LazyLock<RandomState> = LazyLock::new(RandomState::default);
+    let mut hasher = STATE.build_hasher();
+    hasher.write(name.as_bytes());
+    hasher.finish() as u32
 }
 
 /// An object of a message, with the object around it if a shipper put one there.
@@ -213,7 +175,7 @@ impl<'a> Object<'a> {
     }
 
     /// Where in the index a field is, or would have to go, and where in the list.
-    fn probe(&self, hash: u64, name: &str) -> (usize, Option<usize>) {
+    fn probe(&self, hash: u32, name: &str) -> (usize, Option<usize>) {
         let mask = self.index.len() - 1;
         let mut slot = hash as usize & mask;
         loop {
@@ -228,7 +190,7 @@ impl<'a> Object<'a> {
 
     /// Reads an object from the JSON text of a value.
     pub(super) fn parse(json: &'a str) -> Option<Self> {
-        match serde_json::from_str(json).ok()? {
+        match Document::parse(json).ok()? {
             Document::Object(fields) => Self::new(fields, None).ok(),
             Document::Array(_) | Document::TooLarge | Document::Scalar => None,
         }
@@ -321,12 +283,13 @@ impl<'a> Object<'a> {
     /// which of these they write and which they leave out.
     pub(super) fn take_unsaid(&mut self) {
         for field in &mut self.fields {
-            let inside = |open, close| field.value.strip_prefix(open).and_then(|rest| rest.strip_suffix(close));
+            let json = field.value;
+            let inside = |open, close| json.strip_prefix(open).and_then(|rest| rest.strip_suffix(close));
             let is_empty =
                 inside('[', ']').or_else(|| inside('{', '}')).is_some_and(|text| text.trim_ascii().is_empty());
             // Most values are other texts and numbers: they are not to be read as times.
-            let may_be_unset = matches!(field.value, "null" | "\"\"") || field.value.starts_with("\"0001-01-01T");
-            field.taken |= is_empty || (may_be_unset && time(field.value) == Time::Unset);
+            let may_be_unset = matches!(json, "null" | "\"\"") || json.starts_with("\"0001-01-01T");
+            field.taken |= is_empty || (may_be_unset && time(json) == Time::Unset);
         }
     }
 
@@ -365,7 +328,12 @@ impl<'a> Object<'a> {
                 Cow::Owned(name) => out.push_str(&serde_json::Value::from(name.as_str()).to_string()),
             }
             out.push(':');
-            canonical(field.value, &mut out)?;
+            // Gateways print the names of maps in order, and no whitespace.
+            if field.is_canonical {
+                out.push_str(field.value);
+            } else {
+                canonical(field.value, &mut out)?;
+            }
         }
         out.push('}');
         Ok(out)
@@ -394,8 +362,16 @@ pub(super) fn texts(json: &str) -> Option<Vec<Text<'_>>> {
     if matches!(json, "[]" | "[\"\"]") {
         return Some(Vec::new());
     }
-    let Document::Array(elements) = serde_json::from_str(json).ok()? else { return None };
-    elements.into_iter().filter(|json| !matches!(*json, "null" | "\"\"")).map(text).collect()
+    let (mut texts, mut room) = (Vec::new(), ELEMENTS_MAX);
+    Scanner::new(json).list(|scanner| {
+        room = room.checked_sub(1)?;
+        let element = scanner.value()?.text;
+        if !matches!(element, "null" | "\"\"") {
+            texts.push(text(element)?);
+        }
+        Some(())
+    })?;
+    Some(texts)
 }
 
 /// The time that a JSON value stands for.
@@ -436,7 +412,9 @@ pub(super) fn canonical(json: &str, out: &mut String) -> Result<(), DecodeError>
 /// one such value must not make a whole detail unreadable.
 fn push_scalar(json: &str, out: &mut String) {
     match json.as_bytes().first() {
-        Some(b'"') if json.contains("\\u") && string(json).is_none() => out.push_str(&without_halves(json)),
+        Some(b'"') if json.contains('\\') && json.contains("\\u") && string(json).is_none() => {
+            out.push_str(&without_halves(json))
+        }
         Some(b'-' | b'0'..=b'9')
             if (json.len() > 300 || json.contains(['e', 'E'])) && json.parse().is_ok_and(f64::is_infinite) =>
         {
@@ -604,13 +582,13 @@ impl Copier<'_, '_> {
 
 /// Length in bytes of the JSON string that a text begins with, quotes included.
 fn string_len(text: &str) -> usize {
-    let mut escaped = false;
-    for (at, byte) in text.bytes().enumerate().skip(1) {
-        match byte {
-            _ if escaped => escaped = false,
-            b'\\' => escaped = true,
-            b'"' => return at + 1,
-            _ => {}
+    let mut at = 1;
+    while let Some(rest) = text.as_bytes().get(at..) {
+        at += plain_len(rest);
+        match text.as_bytes().get(at) {
+            Some(b'"') => return at + 1,
+            Some(b'\\') => at += 2,
+            _ => at += 1,
         }
     }
     text.len()
@@ -723,7 +701,7 @@ mod tests {
     #[test]
     fn fields_are_found_in_the_objects_around() {
         let outer = Object::parse(r#"{"url":{"path":"/x"},"key":"outer"}"#).unwrap();
-        let Document::Object(fields) = serde_json::from_str(r#"{"key":"inner"}"#).unwrap() else { panic!() };
+        let Document::Object(fields) = Document::parse(r#"{"key":"inner"}"#).unwrap() else { panic!() };
         let inner = Object::new(fields, Some(&outer)).unwrap();
         assert_eq!(inner.find_text("key").as_deref(), Some("inner"));
         assert_eq!(inner.find_text("url.path").as_deref(), Some("/x"));

@@ -155,7 +155,7 @@ fn revision<'a>(object: &mut Object<'a>) -> Option<Text<'a>> {
         .iter()
         .flat_map(Object::sorted_fields)
         .map(|(name, bundle)| match Object::parse(bundle).and_then(|bundle| bundle.json("revision")).and_then(text) {
-            Some(revision) => format!("{name}={revision}"),
+            Some(revision) => [name, "=", &revision].concat(),
             None => name.to_owned(),
         })
         .collect();

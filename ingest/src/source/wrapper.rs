@@ -162,20 +162,17 @@ impl<S: Unpacked> Unpacking<'_, S> {
                 }
                 return rest;
             }
-            let mut documents = serde_json::Deserializer::from_str(rest).into_iter();
-            match documents.next() {
-                Some(Ok(document)) => {
-                    let (_, after) = rest.split_at_checked(documents.byte_offset()).unwrap_or_default();
+            match Document::first(rest) {
+                Ok((document, after)) => {
                     rest = after.trim_ascii_start();
                     self.document(document, outer, envelopes);
                 }
-                Some(Err(_)) if is_read_again && rest.contains('\n') => return rest,
-                Some(Err(error)) => {
-                    let what = if error.is_eof() { "JSON is cut off" } else { "not JSON" };
-                    self.fail(ErrorKind::InvalidJson, format!("{what} at column {}", error.column()));
+                Err(_) if is_read_again && rest.contains('\n') => return rest,
+                Err(at) => {
+                    let what = if at.is_cut_off { "JSON is cut off" } else { "not JSON" };
+                    self.fail(ErrorKind::InvalidJson, format!("{what} at column {}", at.column));
                     return "";
                 }
-                None => return "",
             }
         }
         if self.is_full() && !rest.is_empty() {
@@ -217,7 +214,7 @@ impl<S: Unpacked> Unpacking<'_, S> {
                         let detail = format!("more than {EVENTS_PER_MESSAGE_MAX} events in one message");
                         return self.fail(ErrorKind::TooLarge, detail);
                     }
-                    match serde_json::from_str(element) {
+                    match Document::parse(element) {
                         Ok(document @ Document::Object(_)) => self.document(document, outer, envelopes),
                         Ok(Document::TooLarge) => self.fail(ErrorKind::TooLarge, "an object has too many fields"),
                         Ok(Document::Array(_) | Document::Scalar) => {

@@ -136,11 +136,11 @@ impl<'a> Unit<'a> {
     }
 
     fn object(&self) -> Result<Object<'a>, DecodeError> {
-        match serde_json::from_str(self.text()?) {
+        match Document::parse(self.text()?) {
             Ok(Document::Object(fields)) => Object::new(fields, None),
             Ok(Document::TooLarge) => Err(error(ErrorKind::TooLarge, "an object or a list has too many parts")),
             Ok(Document::Array(_) | Document::Scalar) => Err(error(ErrorKind::UnexpectedShape, "not an object")),
-            Err(at) => Err(error(ErrorKind::InvalidJson, format!("not JSON at line {}", at.line()))),
+            Err(at) => Err(error(ErrorKind::InvalidJson, format!("not JSON at line {}", at.line))),
         }
     }
 
@@ -232,7 +232,7 @@ fn scheme(endpoint: Text<'_>) -> Option<Text<'_>> {
 /// The user name of the credential that was injected into the session. `None` when there are several, since it is not
 /// said which of them the target took, and when the name is a template whose value is not here.
 fn login<'a>(object: &Object<'a>) -> Option<Text<'a>> {
-    let lists = object.sorted_fields().into_iter().filter_map(|(_, json)| match serde_json::from_str(json) {
+    let lists = object.sorted_fields().into_iter().filter_map(|(_, json)| match Document::parse(json) {
         Ok(Document::Array(elements)) => Some(elements),
         _ => None,
     });

@@ -16,7 +16,7 @@ use blake2::{Blake2b, Digest};
 use custody_schemas::event::{Integrity, Text};
 use thiserror::Error;
 
-use super::super::object::{Document, Object, int, string};
+use super::super::object::{Document, NESTING_MAX, Object, int, string};
 
 const BASE64URL: GeneralPurpose = GeneralPurpose::new(
     &URL_SAFE,
@@ -136,23 +136,28 @@ fn differing<'o>(object: &'o Object<'_>, copy: &'o Object<'_>, is_signed: impl F
 }
 
 /// Whether two JSON texts are the same value. On the way a shipper may have printed one anew: whitespace, the order of
-/// names, escapes and the form of numbers say nothing. An object that names a field twice is not the same as any other.
+/// names, escapes and the form of numbers say nothing. An object that names a field twice is not the same as any other,
+/// nor is a value nested beyond [`NESTING_MAX`].
 pub(super) fn is_same(one: &str, other: &str) -> bool {
+    is_same_within(one, other, NESTING_MAX)
+}
+
+fn is_same_within(one: &str, other: &str, depth: usize) -> bool {
     if one == other {
         return true;
     }
-    // Depth is bounded by the parser, which refuses more than 128 levels.
-    match (serde_json::from_str(one), serde_json::from_str(other)) {
+    let Some(inner) = depth.checked_sub(1) else { return false };
+    match (Document::parse(one), Document::parse(other)) {
         (Ok(Document::Object(one)), Ok(Document::Object(other))) => {
             let (Ok(one), Ok(other)) = (Object::new(one, None), Object::new(other, None)) else { return false };
             let (one, other) = (one.sorted_fields(), other.sorted_fields());
             let same = |((name, value), (other_name, other_value)): (&(&str, &str), &(&str, &str))| {
-                name == other_name && is_same(value, other_value)
+                name == other_name && is_same_within(value, other_value, inner)
             };
             one.len() == other.len() && one.iter().zip(&other).all(same)
         }
         (Ok(Document::Array(one)), Ok(Document::Array(other))) => {
-            one.len() == other.len() && one.iter().zip(&other).all(|(one, other)| is_same(one, other))
+            one.len() == other.len() && one.iter().zip(&other).all(|(one, other)| is_same_within(one, other, inner))
         }
         (Ok(Document::Scalar), Ok(Document::Scalar)) => is_same_scalar(one, other),
         _ => false,

@@ -6,6 +6,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::*;
+use crate::source::object::NESTING_MAX;
 use crate::source::testing::{Decoded, check_example, decoded, example, fixture, fixture_lines, message, mutated};
 use crate::source::{SourceKind, decode};
 
@@ -768,6 +769,14 @@ fn numbers_and_texts_are_the_same_in_other_words() {
         assert_eq!(signature::is_same(one, other), expected, "{one} {other}");
         assert_eq!(signature::is_same(other, one), expected, "{other} {one}");
     }
+}
+
+/// A copy that nobody signed must not overflow the stack.
+#[test]
+fn values_are_compared_to_a_bounded_depth() {
+    let nested = |depth: usize, inner: &str| "[".repeat(depth) + inner + &"]".repeat(depth);
+    assert!(signature::is_same(&nested(NESTING_MAX - 1, "1"), &nested(NESTING_MAX - 1, "1.0")));
+    assert!(!signature::is_same(&nested(1_000_000, "1"), &nested(1_000_000, "1.0")));
 }
 
 #[test]

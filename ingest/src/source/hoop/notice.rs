@@ -182,7 +182,7 @@ struct Card<'a> {
 
 impl<'a> Card<'a> {
     fn of(object: &Object<'a>) -> Option<Self> {
-        let elements = |json: Option<&'a str>| match serde_json::from_str(json?) {
+        let elements = |json: Option<&'a str>| match Document::parse(json?) {
             Ok(Document::Array(elements)) => Some(elements.into_iter().filter_map(Object::parse).collect::<Vec<_>>()),
             _ => None,
         };

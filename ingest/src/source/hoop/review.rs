@@ -190,7 +190,7 @@ fn votes<'a>(review: &Object<'a>) -> (Vec<Vote<'a>>, Option<DecodeError>) {
         return (Vec::new(), None);
     };
     let wrong = || Some(DecodeError::new(ErrorKind::UnexpectedShape, "`review_groups_data` is not a list of groups"));
-    let Ok(Document::Array(elements)) = serde_json::from_str(json) else { return (Vec::new(), wrong()) };
+    let Ok(Document::Array(elements)) = Document::parse(json) else { return (Vec::new(), wrong()) };
     let mut votes = Vec::new();
     let mut error = None;
     for element in elements {

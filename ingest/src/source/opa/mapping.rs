@@ -3,14 +3,12 @@
 //! All pointers are found in one walk over the event, which goes only where one of them leads.
 
 use std::collections::BTreeMap;
-use std::fmt;
 
 use custody_schemas::event::Text;
-use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Serialize};
-use serde_json::value::RawValue;
 
-use super::super::object::{Name, Object};
+use super::super::json::Scanner;
+use super::super::object::Object;
 
 /// Bound on the names of one pointer, and so on how deep the walk goes.
 const NAMES_MAX: usize = 16;
@@ -405,10 +403,40 @@ fn walk<'a>(node: &Node, json: &'a str, values: &mut [Option<&'a str>]) {
     if let Some(value) = node.pointer.and_then(|number| values.get_mut(number)) {
         *value = Some(json);
     }
-    if !node.children.is_empty() && json.starts_with(['{', '[']) {
-        // The text has been read as JSON before; where a name cannot be told, nothing more is found.
-        let _ = Walk { node, values }.deserialize(&mut serde_json::Deserializer::from_str(json));
+    if node.children.is_empty() {
+        return;
     }
+    let mut scanner = Scanner::new(json);
+    // The text has been read as JSON before; where a name cannot be told, nothing more is found.
+    let _ = match json.as_bytes().first() {
+        Some(b'{') => {
+            let mut seen: Vec<&str> = Vec::new();
+            scanner.object(|scanner, name| {
+                let value = scanner.value()?.text;
+                if let Some((name, child)) = node.children.get_key_value(name.as_ref()) {
+                    if seen.contains(&name.as_str()) {
+                        // Which of two is the fact cannot be known.
+                        forget(child, values);
+                    } else {
+                        seen.push(name);
+                        walk(child, value, values);
+                    }
+                }
+                Some(())
+            })
+        }
+        Some(b'[') => {
+            let mut positions = 0_usize..;
+            scanner.list(|scanner| {
+                let value = scanner.value()?.text;
+                if let Some(child) = node.children.get(&positions.next()?.to_string()) {
+                    walk(child, value, values);
+                }
+                Some(())
+            })
+        }
+        _ => None,
+    };
 }
 
 /// Forgets what the pointers through a node lead to.
@@ -418,57 +446,6 @@ fn forget(node: &Node, values: &mut [Option<&str>]) {
     }
     for child in node.children.values() {
         forget(child, values);
-    }
-}
-
-struct Walk<'n, 'v, 'a> {
-    node: &'n Node,
-    values: &'v mut [Option<&'a str>],
-}
-
-impl<'de> DeserializeSeed<'de> for Walk<'_, '_, 'de> {
-    type Value = ();
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
-        deserializer.deserialize_any(self)
-    }
-}
-
-impl<'de> Visitor<'de> for Walk<'_, '_, 'de> {
-    type Value = ();
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an object or a list")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
-        let mut seen: Vec<&str> = Vec::new();
-        while let Some(Name(name)) = map.next_key()? {
-            let Some((name, node)) = self.node.children.get_key_value(name.as_ref()) else {
-                map.next_value::<IgnoredAny>()?;
-                continue;
-            };
-            let value: &'de RawValue = map.next_value()?;
-            if seen.contains(&name.as_str()) {
-                // Which of two is the fact cannot be known.
-                forget(node, self.values);
-            } else {
-                seen.push(name);
-                walk(node, value.get(), self.values);
-            }
-        }
-        Ok(())
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<(), A::Error> {
-        let mut position: usize = 0;
-        while let Some(value) = list.next_element::<&'de RawValue>()? {
-            if let Some(node) = self.node.children.get(&position.to_string()) {
-                walk(node, value.get(), self.values);
-            }
-            position += 1;
-        }
-        Ok(())
     }
 }
 
