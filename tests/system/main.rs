@@ -21,6 +21,7 @@ mod fire;
 mod http;
 mod import;
 mod open_reader;
+mod operation;
 mod outage;
 mod recording;
 mod store;
