@@ -24,5 +24,6 @@ mod open_reader;
 mod operation;
 mod outage;
 mod recording;
+mod retention;
 mod store;
 mod support;
