@@ -6,6 +6,7 @@
 use custody_ledger::{AppendError, Ledger, LedgerError, Stream};
 use custody_schemas::time::Micros;
 use serde::Serialize;
+use uuid::Uuid;
 
 use crate::batch::PerTable;
 use crate::direct::{Content, Direct, DirectError};
@@ -19,6 +20,7 @@ pub use crate::source::custody::{RETENTION, RetentionRecord};
 pub struct Journal {
     direct: Direct,
     source: Source,
+    instance: Uuid,
 }
 
 impl Journal {
@@ -28,7 +30,11 @@ impl Journal {
     ///
     /// [`LedgerError`] when they cannot be opened.
     pub async fn open(ledger: &Ledger) -> Result<Self, LedgerError> {
-        Ok(Self { direct: Direct::open(ledger).await?, source: Source::new(SourceKind::Custody) })
+        Ok(Self {
+            direct: Direct::open(ledger).await?,
+            source: Source::new(SourceKind::Custody),
+            instance: Uuid::new_v4(),
+        })
     }
 
     /// Writes down that something was done; it is committed when this returns.
@@ -37,7 +43,9 @@ impl Journal {
     ///
     /// [`DirectError`]; nothing is written then.
     pub async fn did(&mut self, what: &str, record: &impl Serialize, now: Micros) -> Result<(), DirectError> {
-        let stream = Stream { cluster: "custody".to_owned(), topic: format!("custody/{what}"), partition: 0 };
+        // A stream that nobody else writes: of two processes that do the same at once, both are told.
+        let topic = format!("custody/{what}/{}", self.instance);
+        let stream = Stream { cluster: "custody".to_owned(), topic, partition: 0 };
         self.write(&stream, None, record, now).await
     }
 

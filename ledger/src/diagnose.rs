@@ -35,6 +35,8 @@ const HINT: &str = "_delta_log/_last_checkpoint";
 /// When the store does not answer.
 pub(crate) async fn diagnose(log: &LogStoreRef) -> Result<Option<Damage>, Error> {
     let store = log.object_store(None);
+    // Before the listing: a checkpoint that is written meanwhile is listed then.
+    let named = hint(&store).await?;
     let mut entries = BTreeSet::new();
     let mut checkpoints: BTreeMap<u64, Vec<Path>> = BTreeMap::new();
     let mut listed = store.list(Some(log.log_path()));
@@ -51,8 +53,13 @@ pub(crate) async fn diagnose(log: &LogStoreRef) -> Result<Option<Damage>, Error>
             _ => {}
         }
     }
-    if let Some(found) = hint(&store, &checkpoints).await? {
-        return Ok(Some(found));
+    match named {
+        Some(Err(found)) => return Ok(Some(found)),
+        Some(Ok(version)) if !checkpoints.contains_key(&version) => {
+            let what = format!("names a checkpoint of version {version}, and that is missing");
+            return Ok(Some(damage(&Path::from(HINT), what)));
+        }
+        _ => {}
     }
     let mut next = 0;
     if let Some((version, files)) = checkpoints.last_key_value() {
@@ -81,8 +88,8 @@ pub(crate) async fn diagnose(log: &LogStoreRef) -> Result<Option<Damage>, Error>
     Ok(None)
 }
 
-/// The pointer to the newest checkpoint.
-async fn hint(store: &ObjectStoreRef, checkpoints: &BTreeMap<u64, Vec<Path>>) -> Result<Option<Damage>, Error> {
+/// The version of the newest checkpoint, as the pointer to it says, if there is one.
+async fn hint(store: &ObjectStoreRef) -> Result<Option<Result<u64, Damage>>, Error> {
     #[derive(serde::Deserialize)]
     struct Hint {
         version: u64,
@@ -93,13 +100,8 @@ async fn hint(store: &ObjectStoreRef, checkpoints: &BTreeMap<u64, Vec<Path>>) ->
         Err(Error::NotFound { .. }) => return Ok(None),
         Err(cause) => return Err(cause),
     };
-    Ok(match serde_json::from_slice::<Hint>(&bytes) {
-        Err(error) => Some(damage(&path, format!("is damaged ({error})"))),
-        Ok(Hint { version }) if !checkpoints.contains_key(&version) => {
-            Some(damage(&path, format!("names a checkpoint of version {version}, and that is missing")))
-        }
-        Ok(_) => None,
-    })
+    let hint = serde_json::from_slice::<Hint>(&bytes);
+    Ok(Some(hint.map(|hint| hint.version).map_err(|error| damage(&path, format!("is damaged ({error})")))))
 }
 
 async fn entry(store: &ObjectStoreRef, version: u64) -> Result<Option<Damage>, Error> {

@@ -44,6 +44,9 @@ pub(crate) enum Fault {
     /// Of a put: it replaces what is there, whatever it was told.
     #[cfg(test)]
     Overwrite,
+    /// Of a put: it is done twice, and the second reply is told.
+    #[cfg(test)]
+    SendTwice,
     /// The process dies before it is done.
     DieBefore,
     /// The process dies when it is done.
@@ -153,8 +156,10 @@ impl Faulty {
 impl ObjectStore for Faulty {
     async fn put_opts(&self, location: &Path, payload: PutPayload, options: PutOptions) -> Result<PutResult> {
         #[cfg(test)]
-        if (self.choose)(Call { verb: "put", path: location.as_ref(), number: u64::MAX }) == Some(Fault::Overwrite) {
-            return self.store.put(location, payload).await;
+        match (self.choose)(Call { verb: "put", path: location.as_ref(), number: u64::MAX }) {
+            Some(Fault::Overwrite) => return self.store.put(location, payload).await,
+            Some(Fault::SendTwice) => drop(self.store.put_opts(location, payload.clone(), options.clone()).await),
+            _ => {}
         }
         self.call("put", location, self.store.put_opts(location, payload, options)).await
     }

@@ -71,7 +71,9 @@ pub struct Uploader {
 
 impl Uploader {
     pub(crate) fn new(table: Table, schema: SchemaRef, store: ObjectStoreRef, temper: Temper) -> Self {
-        Self { table, schema: without_partition(&schema), store, properties: writer_properties(table, temper) }
+        let schema = without_partition(&schema);
+        let properties = writer_properties(table, &schema, temper);
+        Self { table, schema, store, properties }
     }
 
     /// Writes rows into files that no table names yet, one for each day; none for no rows.
@@ -272,6 +274,19 @@ fn statistics(table: Table, schema: &Schema, metadata: &ParquetMetaData) -> Valu
     })
 }
 
+/// The number of a column in a file, where a list of structures is as many columns as these have fields.
+fn leaf(schema: &Schema, name: &str) -> Option<usize> {
+    fn leaves(of: &DataType) -> usize {
+        match of {
+            DataType::List(element) => leaves(element.data_type()),
+            DataType::Struct(fields) => fields.iter().map(|field| leaves(field.data_type())).sum(),
+            _ => 1,
+        }
+    }
+    let position = schema.index_of(name).ok()?;
+    Some(schema.fields().iter().take(position).map(|field| leaves(field.data_type())).sum())
+}
+
 /// Whether files are on the way, or have come to stay.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Temper {
@@ -283,21 +298,18 @@ pub(crate) enum Temper {
 
 /// How the files of a table are written: ZSTD, pages small enough to skip to a session, no statistics and no dictionary
 /// for payloads, whose values hardly repeat and would only bloat the footers.
-pub(crate) fn writer_properties(table: Table, temper: Temper) -> WriterProperties {
+fn writer_properties(table: Table, schema: &Schema, temper: Temper) -> WriterProperties {
     let column = |name: &str| ColumnPath::from(name);
-    let schema = table.schema();
     let sorting = table
         .sort_columns()
         .iter()
-        // The partition column is in the path, not in the file: positions in the file are one less.
-        .filter_map(|name| i32::try_from(schema.index_of(name).ok()?.checked_sub(1)?).ok())
+        .filter_map(|name| i32::try_from(leaf(schema, name)?).ok())
         .map(|column_idx| SortingColumn { column_idx, descending: false, nulls_first: true })
         .collect();
     let (page_rows, group_rows) = match table {
         Table::Records | Table::Events => (4096, 128 * 1024),
         Table::Frames => (64, 16 * 1024),
     };
-    debug_assert_eq!(schema.field(0).name(), PARTITION_COLUMN);
     // A file that is put together with others in a minute need not be small, only cheap: a ZSTD context for each of
     // many short columns is most of what it would cost.
     let (level, others) = match temper {

@@ -321,6 +321,8 @@ impl Ledger {
             .with_columns(columns.fields().cloned())
             .with_partition_columns([PARTITION_COLUMN])
             .with_configuration_property(TableProperty::AppendOnly, Some("true"))
+            // Every checkpoint names what was taken out in this time. It only has to outlast those who are reading.
+            .with_configuration_property(TableProperty::DeletedFileRetentionDuration, Some("interval 2 hours"))
             .with_configuration_property(
                 TableProperty::DataSkippingStatsColumns,
                 Some(table.statistics_columns().join(",")),

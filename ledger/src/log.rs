@@ -23,7 +23,11 @@ use uuid::Uuid;
 const END_AGE_MAX: Duration = Duration::from_secs(600);
 
 /// A log that has grown by more than this is opened again instead of being read entry by entry.
-const ENTRIES_MAX: u64 = 100;
+pub(crate) const ENTRIES_MAX: u64 = 100;
+
+/// The version of writers that Custody's tables ask for: they have columns, days and `appendOnly`, and nothing that a
+/// writer would have to keep up.
+const WRITER_VERSION_MAX: i32 = 2;
 
 /// What became of a commit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,16 +48,23 @@ pub(crate) struct Log {
     /// Where commits after `snapshot` left the cursors.
     moved: HashMap<String, i64>,
     version: u64,
+    opened_at: SystemTime,
     end_seen_at: SystemTime,
     removed: bool,
 }
 
 impl Log {
     pub(crate) async fn open(store: LogStoreRef) -> Result<Self, DeltaTableError> {
-        let end_seen_at = SystemTime::now();
+        let opened_at = SystemTime::now();
         let snapshot = newest(&store).await?;
+        let writer = snapshot.table_configuration().protocol().min_writer_version();
+        if writer > WRITER_VERSION_MAX {
+            let why = format!("the table asks for writer version {writer}: another engine has changed what it is");
+            return Err(DeltaTableError::Generic(why));
+        }
         let version = snapshot.version();
-        Ok(Self { store, snapshot, asked: HashMap::new(), moved: HashMap::new(), version, end_seen_at, removed: false })
+        let (asked, moved) = (HashMap::new(), HashMap::new());
+        Ok(Self { store, snapshot, asked, moved, version, opened_at, end_seen_at: opened_at, removed: false })
     }
 
     pub(crate) async fn reopen(&mut self) -> Result<(), DeltaTableError> {
@@ -73,13 +84,13 @@ impl Log {
 
     /// Whether others may have written so much since that nothing is known of the log's end.
     pub(crate) fn is_old(&self) -> bool {
-        // A clock that was set back says nothing either.
-        self.end_seen_at.elapsed().is_ok_and(|age| age > END_AGE_MAX)
+        is_over(self.end_seen_at)
     }
 
     /// As if this process had stood still since then.
     #[cfg(test)]
-    pub(crate) fn forget_the_end(&mut self, since: SystemTime) {
+    pub(crate) fn stand_still(&mut self, since: SystemTime) {
+        self.opened_at = since;
         self.end_seen_at = since;
     }
 
@@ -95,6 +106,10 @@ impl Log {
         }
         if let Some(asked) = self.asked.get(app_id) {
             return Ok(*asked);
+        }
+        // The files that an old snapshot is made from may have been cleaned away.
+        if is_over(self.opened_at) {
+            self.reopen().await?;
         }
         let (snapshot, engine, id) = (self.snapshot.clone(), self.store.engine(None), app_id.to_owned());
         let cursor = blocking(move || Ok(snapshot.get_app_id_version(&id, engine.as_ref())?)).await?;
@@ -113,7 +128,16 @@ impl Log {
         let version = self.version + 1;
         let metadata = HashMap::from([("isBlindAppend".to_owned(), is_append.into())]);
         let entry = CommitData::new(actions, operation, metadata, cursors.clone()).get_bytes()?;
-        let written = self.store.write_commit_entry(version, CommitOrBytes::LogBytes(entry), Uuid::new_v4()).await;
+        let bytes = CommitOrBytes::LogBytes(entry.clone());
+        let written = match self.store.write_commit_entry(version, bytes, Uuid::new_v4()).await {
+            // Clients of object stores send a request again when its reply is lost, and are told then that the object is
+            // there: their own. (No two commits have the same bytes: they name their files and the time.)
+            Err(TransactionError::VersionAlreadyExists(_)) => match self.store.read_commit_entry(version).await? {
+                Some(there) if there == entry => Ok(()),
+                _ => return Ok(Put::Taken),
+            },
+            written => written,
+        };
         match written {
             Ok(()) => {
                 self.version = version;
@@ -123,16 +147,19 @@ impl Log {
                 }
                 Ok(Put::Landed(version))
             }
-            Err(TransactionError::VersionAlreadyExists(_)) => Ok(Put::Taken),
             Err(error) => Err(error.into()),
         }
     }
 
-    /// Reads the entries that others have written since.
-    pub(crate) async fn catch_up(&mut self) -> Result<(), DeltaTableError> {
-        for _ in 0..ENTRIES_MAX {
+    /// Reads the entries that others have written since; where they are more than `entries_max`, the log is opened anew.
+    pub(crate) async fn catch_up(&mut self, entries_max: u64) -> Result<(), DeltaTableError> {
+        for _ in 0..entries_max {
             let (asked_at, version) = (SystemTime::now(), self.version + 1);
             let Some(entry) = self.store.read_commit_entry(version).await? else {
+                // After a long time this may be a hole that cleaning has left, and not the end.
+                if self.is_old() {
+                    break;
+                }
                 self.end_seen_at = asked_at;
                 return Ok(());
             };
@@ -149,12 +176,19 @@ impl Log {
             }
             self.version = version;
             if is_other {
-                return self.reopen().await;
+                break;
             }
         }
+        // What is passed over may have been anything.
         self.removed = true;
         self.reopen().await
     }
+}
+
+/// Whether so much time has passed that a log may have been cleaned since.
+fn is_over(since: SystemTime) -> bool {
+    // A clock that was set back says nothing.
+    !since.elapsed().is_ok_and(|age| age <= END_AGE_MAX)
 }
 
 /// The table as it is now.

@@ -17,12 +17,12 @@ mod tests;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use chrono::{NaiveDate, TimeDelta, Utc};
+use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
 use custody_schemas::table::{PARTITION_COLUMN, Table};
 use deltalake::kernel::{Action, Transaction};
 use deltalake::logstore::object_store::ObjectStoreExt;
 use deltalake::logstore::object_store::path::Path;
-use deltalake::logstore::{LogStoreRef, ObjectStoreRef};
+use deltalake::logstore::{LogStoreRef, ObjectStoreRef, commit_uri_from_version};
 use deltalake::operations::vacuum::VacuumMode;
 use deltalake::protocol::DeltaOperation;
 use deltalake::{DeltaTable, DeltaTableError};
@@ -302,7 +302,7 @@ impl Maintenance {
     /// [`MaintainError::Store`].
     pub async fn clean_log(&self, age: Duration) -> Result<usize, MaintainError> {
         let Some(last) = self.last_checkpoint().await? else { return Ok(0) };
-        let until = (Utc::now() - signed(age.max(LOG_AGE_MIN))).timestamp_millis();
+        let until = (self.stores_time().await? - signed(age.max(LOG_AGE_MIN))).timestamp_millis();
         deltalake::checkpoints::cleanup_expired_logs_for(last, self.store.as_ref(), until, None)
             .await
             .map_err(|cause| self.failed(cause))
@@ -315,12 +315,13 @@ impl Maintenance {
     ///
     /// [`MaintainError::Store`].
     pub async fn remove_orphans(&self, age: Duration, dry_run: bool) -> Result<Vec<String>, MaintainError> {
+        let ahead = (Utc::now() - self.stores_time().await?).max(TimeDelta::zero());
         let found = self
             .delta
             .clone()
             .vacuum()
             .with_mode(VacuumMode::Full)
-            .with_retention_period(signed(age.max(ORPHAN_AGE_MIN)))
+            .with_retention_period(signed(age.max(ORPHAN_AGE_MIN)) + ahead)
             .with_enforce_retention_duration(false)
             .with_dry_run(true)
             .await;
@@ -339,7 +340,10 @@ impl Maintenance {
     async fn put(&mut self, actions: Vec<Action>, operation: DeltaOperation) -> Result<(), MaintainError> {
         let to = self.fence.unwrap_or(0) + 1;
         loop {
-            if self.log.removed() || self.log.is_old() {
+            if self.log.is_old() {
+                self.log.catch_up(u64::MAX).await.map_err(|cause| self.failed(cause))?;
+            }
+            if self.log.removed() {
                 return Err(MaintainError::Raced { table: self.table.name() });
             }
             let fence = vec![Transaction::new(FENCE, to)];
@@ -352,11 +356,20 @@ impl Maintenance {
                 // It may have landed. The next look at the table shows which files it has.
                 Err(cause) => return Err(self.failed(cause)),
             }
-            self.log.catch_up().await.map_err(|cause| self.failed(cause))?;
+            // However many they are: what was rewritten is worth more than reading them.
+            self.log.catch_up(u64::MAX).await.map_err(|cause| self.failed(cause))?;
             if self.log.cursor(FENCE).await.map_err(|cause| self.failed(cause))? != self.fence {
                 return Err(MaintainError::Raced { table: self.table.name() });
             }
         }
+    }
+
+    /// When the store wrote the newest entry of the log, or now if that is earlier: a clock of ours that is ahead must not
+    /// make files look old.
+    async fn stores_time(&self) -> Result<DateTime<Utc>, MaintainError> {
+        let newest = commit_uri_from_version(Some(self.log.version()));
+        let found = self.files_store().head(&newest).await.map_err(|cause| self.failed(cause.into()))?;
+        Ok(found.last_modified.min(Utc::now()))
     }
 
     async fn last_checkpoint(&self) -> Result<Option<u64>, MaintainError> {
@@ -403,6 +416,10 @@ fn is_ours(name: &str) -> bool {
 fn files(delta: &DeltaTable) -> Result<Vec<File>, DeltaTableError> {
     let mut files = Vec::new();
     for view in delta.snapshot()?.log_data() {
+        if view.deletion_vector_descriptor().is_some() {
+            let why = format!("{}: another engine has marked rows of it as deleted", view.path());
+            return Err(DeltaTableError::Generic(why));
+        }
         let date = view.partition_values_map().remove(PARTITION_COLUMN).flatten();
         let date = date.and_then(|date| date.parse().ok()).ok_or_else(|| {
             DeltaTableError::Generic(format!("{}: its partition is no day; Custody did not write it", view.path()))

@@ -11,7 +11,7 @@ use deltalake::protocol::{DeltaOperation, OutputMode};
 
 use crate::files::{Temper, Uploaded, Uploader};
 use crate::location::brief;
-use crate::log::{Log, Put};
+use crate::log::{ENTRIES_MAX, Log, Put};
 
 /// One partition of one topic of one Kafka cluster: what a cursor is kept for.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -139,7 +139,10 @@ impl TableWriter {
     ///
     /// [`AppendError::Store`] when the log cannot be read.
     pub async fn cursor(&mut self, stream: &Stream) -> Result<Option<i64>, AppendError> {
-        self.log.cursor(&stream.app_id()).await.map_err(|cause| store_error(self.table, cause))
+        let found = self.log.cursor(&stream.app_id()).await;
+        // The files that were asked may be gone.
+        self.stale |= found.is_err();
+        found.map_err(|cause| store_error(self.table, cause))
     }
 
     /// Commits rows and the cursors that they move, both or neither: [`Uploader::upload`] and [`TableWriter::commit`].
@@ -165,13 +168,13 @@ impl TableWriter {
         if self.stale || self.log.is_old() {
             self.refresh().await?;
         }
-        if !uploaded.is_fresh() {
-            let why = DeltaTableError::Generic("the files were written too long ago to be committed now".to_owned());
-            return Err(store_error(self.table, why));
-        }
         loop {
             if let Some(landed) = self.landed(advances).await? {
                 return Ok(landed);
+            }
+            if !uploaded.is_fresh() {
+                let why = "the files were written too long ago to be committed now".to_owned();
+                return Err(store_error(self.table, DeltaTableError::Generic(why)));
             }
             let adds = uploaded.adds().iter().cloned().map(Action::Add).collect();
             let cursors = advances.iter().map(|Advance { stream, to, .. }| Transaction::new(stream.app_id(), *to));
@@ -186,7 +189,9 @@ impl TableWriter {
                 }
                 // This process stood still on the way, for so long that the log's end may be far from where it wrote.
                 Ok(Put::Landed(_)) => self.refresh().await?,
-                Ok(Put::Taken) => self.log.catch_up().await.map_err(|cause| store_error(self.table, cause))?,
+                Ok(Put::Taken) => {
+                    self.log.catch_up(ENTRIES_MAX).await.map_err(|cause| store_error(self.table, cause))?
+                }
                 Err(cause) => {
                     // The error may have come after the commit, so it proves nothing. The table's own cursor does.
                     tracing::debug!(table = self.table.name(), %cause, "a commit failed, reading the table again");
@@ -395,6 +400,19 @@ mod tests {
         }
         // The replies that were lost were those of real files, too.
         assert!(orphans > 0);
+    }
+
+    /// As clients of object stores do it: a put whose reply is lost is sent again, and refused by its own first success.
+    #[tokio::test]
+    async fn a_commit_that_was_sent_twice_is_known_as_ones_own() {
+        let folder = tempfile::tempdir().unwrap();
+        let ledger = new_ledger(&folder).await;
+        let twice = ledger
+            .with_faults(|call| (call.verb == "put" && call.path.contains("_delta_log")).then_some(Fault::SendTwice));
+        let mut writer = twice.writer(Table::Records).await.unwrap();
+        assert_eq!(append(&mut writer, 0, None, 2).await.unwrap().version, 1);
+        assert_eq!(append(&mut writer, 0, Some(2), 3).await.unwrap().version, 2);
+        assert_eq!(rows(&ledger).await, 3);
     }
 
     #[tokio::test]

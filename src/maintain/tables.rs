@@ -111,7 +111,10 @@ pub(crate) async fn keep(
             let pass = Pass { config, ledger, dry_run: false, orphans, stop: &stop };
             match pass.run(table).await {
                 Ok(_) => {}
-                Err(PassError::Maintain(error @ MaintainError::Raced { .. })) => tracing::debug!(%error, "maintenance"),
+                Err(PassError::Maintain(error @ MaintainError::Raced { .. })) => {
+                    metrics::counter!("custody_maintain_raced_total", "table" => table.name()).increment(1);
+                    tracing::info!(%error, "maintenance");
+                }
                 Err(error) => {
                     metrics::counter!("custody_maintain_failures_total", "table" => table.name()).increment(1);
                     tracing::warn!(table = table.name(), %error, "maintenance failed; trying again");

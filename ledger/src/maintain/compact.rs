@@ -3,10 +3,11 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arrow::array::new_null_array;
-use arrow::compute::{SortOptions, cast};
+use arrow::compute::{CastOptions, SortOptions, cast_with_options};
 use arrow::datatypes::{Date32Type, Schema, SchemaRef};
 use arrow::error::ArrowError;
 use arrow::record_batch::{RecordBatch, RecordBatchOptions};
+use arrow::util::display::FormatOptions;
 use custody_schemas::table::{PARTITION_COLUMN, Table};
 use datafusion::common::DataFusionError;
 use datafusion::execution::SendableRecordBatchStream;
@@ -22,15 +23,19 @@ use deltalake::logstore::ObjectStoreRef;
 use deltalake::logstore::object_store::ObjectStoreExt;
 use deltalake::logstore::object_store::path::Path;
 use deltalake::protocol::DeltaOperation;
-use futures::{StreamExt, TryStreamExt};
+use futures::StreamExt;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use tokio::runtime::Handle;
 
 use super::fingerprint::{Collector, Fingerprint};
 use super::{Compacted, Group, MaintainError, Maintenance};
 use crate::files::{Temper, Uploader};
 
-/// Rows that are read, merged and written at a time.
-const BATCH_ROWS: usize = 1024;
+/// Rows that are read of a file at a time, and bytes that they may take: each of the files holds so much.
+const BATCH_ROWS: i64 = 1024;
+const BATCH_BYTES: i64 = 1 << 20;
+/// Rows that are merged and written at a time: the longest are messages of some megabytes.
+const MERGED_ROWS: usize = 128;
 
 /// What can go wrong with files.
 type FileError = Box<dyn std::error::Error + Send + Sync>;
@@ -46,9 +51,18 @@ pub(super) async fn compact(of: &mut Maintenance, group: &Group) -> Result<Compa
     // The table's own columns, not those that this version knows: a newer one may have added some.
     let schema = columns(&of.log.schema()).map_err(|error| failed(error.into()))?;
     let store = of.files_store();
-    let (adds, before) = rewrite(table, &store, &schema, group).await.map_err(failed)?;
-    let written = adds.iter().map(|add| Path::from(add.path.as_str())).collect::<Vec<_>>();
-    let after = read_back(&store, &schema, &written).await;
+    // Seconds of work without a pause: on a thread that may block.
+    let (handle, files, columns) = (Handle::current(), group.clone(), schema.clone());
+    let rewriting = tokio::task::spawn_blocking(move || {
+        handle.block_on(async {
+            let (adds, before) = rewrite(table, &store, &columns, &files).await?;
+            let written: Vec<_> = adds.iter().map(|add| Path::from(add.path.as_str())).collect();
+            let after = read_back(&store, &columns, &written).await;
+            Ok::<_, FileError>((adds, before, after))
+        })
+    });
+    let rewritten = rewriting.await.map_err(|error| failed(error.into()))?;
+    let (adds, before, after) = rewritten.map_err(failed)?;
     let proved = match &after {
         Ok(after) => before.difference(after).map_or(Ok(()), |difference| {
             Err(MaintainError::Unproven { table: table.name(), files: group.files(), difference })
@@ -64,17 +78,8 @@ pub(super) async fn compact(of: &mut Maintenance, group: &Group) -> Result<Compa
         }
         Err(error) => Err(error),
     };
-    if let Err(error) = committed {
-        // No version names these, unless it is not known whether the commit landed.
-        if !matches!(error, MaintainError::Store { .. }) {
-            let written = futures::stream::iter(written).map(Ok).boxed();
-            let deleted: Result<Vec<_>, _> = store.delete_stream(written).try_collect().await;
-            if let Err(error) = deleted {
-                tracing::debug!(table = table.name(), %error, "files were left for the next look for orphans");
-            }
-        }
-        return Err(error);
-    }
+    // What was written in vain is an orphan: it is not deleted here, where a reply may have been lost.
+    committed?;
     of.files.retain(|file| !group.files.contains(file));
     let bytes_after = adds.iter().map(|add| u64::try_from(add.size).unwrap_or_default()).sum();
     Ok(Compacted { files: group.files(), bytes_before: group.bytes(), bytes_after, rows: before.rows })
@@ -128,9 +133,13 @@ async fn read(store: &ObjectStoreRef, schema: &SchemaRef, path: &Path) -> Result
     let at = |error: &dyn std::fmt::Display| -> FileError { format!("{path}: {error}").into() };
     let found = store.get(path).await.map_err(|error| at(&error))?;
     let bytes = found.bytes().await.map_err(|error| at(&error))?;
-    let rows = ParquetRecordBatchReaderBuilder::try_new(bytes)
-        .and_then(|file| file.with_batch_size(BATCH_ROWS).build())
-        .map_err(|error| at(&error))?;
+    let file = ParquetRecordBatchReaderBuilder::try_new(bytes).map_err(|error| at(&error))?;
+    let groups = file.metadata().row_groups();
+    // Of the group with the largest rows; what a row takes in memory is about what it takes before compression.
+    let row_bytes = groups.iter().map(|group| group.total_byte_size() / group.num_rows().max(1)).max();
+    let batch_rows = (BATCH_BYTES / row_bytes.unwrap_or(1).max(1)).clamp(1, BATCH_ROWS);
+    let batch_rows = usize::try_from(batch_rows).unwrap_or(1);
+    let rows = file.with_batch_size(batch_rows).build().map_err(|error| at(&error))?;
     let (to, path) = (schema.clone(), path.clone());
     let rows = rows.map(move |batch| {
         let batch = batch.and_then(|batch| conform(&batch, &to));
@@ -139,6 +148,9 @@ async fn read(store: &ObjectStoreRef, schema: &SchemaRef, path: &Path) -> Result
     Ok(Box::pin(RecordBatchStreamAdapter::new(schema.clone(), futures::stream::iter(rows))))
 }
 
+/// A value that does not fit is an error, and not empty.
+const STRICT: CastOptions<'_> = CastOptions { safe: false, format_options: FormatOptions::new() };
+
 /// The columns of a table from those of a file: by name; what the file lacks was added to the table later.
 fn conform(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch, ArrowError> {
     if let Some(unknown) = batch.schema().fields().iter().find(|field| schema.field_with_name(field.name()).is_err()) {
@@ -146,7 +158,7 @@ fn conform(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch, Arrow
     }
     let columns = schema.fields().iter().map(|field| match batch.column_by_name(field.name()) {
         Some(column) if column.data_type() == field.data_type() => Ok(column.clone()),
-        Some(column) => cast(column, field.data_type()),
+        Some(column) => cast_with_options(column, field.data_type(), &STRICT),
         None => Ok(new_null_array(field.data_type(), batch.num_rows())),
     });
     let columns = columns.collect::<Result<Vec<_>, _>>()?;
@@ -185,7 +197,7 @@ fn merge(
         .with_streams(streams)
         .with_schema(schema.clone())
         .with_expressions(&order)
-        .with_batch_size(BATCH_ROWS)
+        .with_batch_size(MERGED_ROWS)
         .with_metrics(BaselineMetrics::new(&ExecutionPlanMetricsSet::new(), 0))
         .with_reservation(MemoryConsumer::new("merge").register(&pool))
         .build()?;
