@@ -286,11 +286,12 @@ impl Maintenance {
     /// [`MaintainError::Store`].
     pub async fn checkpoint(&mut self) -> Result<bool, MaintainError> {
         let last = self.last_checkpoint().await?.unwrap_or_default();
-        let mut delta = DeltaTable::new(self.store.clone());
-        delta.load().await.map_err(|cause| self.failed(cause))?;
-        if delta.version().unwrap_or_default() < last + ENTRIES_PER_CHECKPOINT {
+        self.log.catch_up(u64::MAX).await.map_err(|cause| self.failed(cause))?;
+        if self.log.version() < last + ENTRIES_PER_CHECKPOINT {
             return Ok(false);
         }
+        let mut delta = DeltaTable::new(self.store.clone());
+        delta.load().await.map_err(|cause| self.failed(cause))?;
         deltalake::checkpoints::create_checkpoint(&delta, None).await.map_err(|cause| self.failed(cause))?;
         Ok(true)
     }

@@ -16,11 +16,12 @@ use deltalake::DeltaTableError;
 use deltalake::logstore::object_store::local::LocalFileSystem;
 use deltalake::logstore::object_store::path::Path;
 use deltalake::logstore::object_store::{
-    CopyOptions, Error, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore, PutMode,
-    PutMultipartOptions, PutOptions, PutPayload, PutResult, RenameOptions, Result, UploadPart,
+    CopyOptions, Error, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore, ObjectStoreExt,
+    PutMode, PutMultipartOptions, PutOptions, PutPayload, PutResult, RenameOptions, Result, UploadPart,
 };
 use deltalake::logstore::{ObjectStoreRef, StorageConfig, logstore_for};
 use futures::stream::BoxStream;
+use futures::{StreamExt, TryStreamExt};
 use url::Url;
 
 /// How often and how long a request is repeated before the error is told, unless the options say otherwise. Whoever
@@ -53,6 +54,42 @@ impl fmt::Display for DurableFiles {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.files.fmt(f)
     }
+}
+
+/// A folder that is written to while it is listed may show a later entry of a log and not an earlier one, as no object
+/// store would: what is missing between two entries is looked for by its name.
+fn whole_log(
+    files: LocalFileSystem,
+    prefix: Option<&Path>,
+    listed: BoxStream<'static, Result<ObjectMeta>>,
+) -> BoxStream<'static, Result<ObjectMeta>> {
+    let Some(log) = prefix.filter(|prefix| prefix.filename() == Some("_delta_log")).cloned() else { return listed };
+    let whole = async move {
+        let mut found: Vec<ObjectMeta> = listed.try_collect().await?;
+        let mut versions: Vec<u64> = found.iter().filter_map(|entry| version(&entry.location)).collect();
+        versions.sort_unstable();
+        for pair in versions.windows(2) {
+            let [before, after] = pair else { continue };
+            // A long gap is no race.
+            for missing in (before + 1..*after).take(GAP_MAX) {
+                match files.head(&log.clone().join(format!("{missing:020}.json"))).await {
+                    Ok(entry) => found.push(entry),
+                    Err(Error::NotFound { .. }) => break,
+                    Err(error) => return Err(error),
+                }
+            }
+        }
+        Ok(futures::stream::iter(found.into_iter().map(Ok)))
+    };
+    futures::stream::once(whole).try_flatten().boxed()
+}
+
+/// Entries that are looked for where some are missing.
+const GAP_MAX: usize = 64;
+
+/// The version of an entry of a log.
+fn version(entry: &Path) -> Option<u64> {
+    entry.filename()?.strip_suffix(".json").filter(|digits| digits.len() == 20)?.parse().ok()
 }
 
 /// Writes a file that is either there whole, on the disk, or not there.
@@ -140,11 +177,11 @@ impl ObjectStore for DurableFiles {
     }
 
     fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
-        self.files.list(prefix)
+        whole_log(self.files.clone(), prefix, self.files.list(prefix))
     }
 
     fn list_with_offset(&self, prefix: Option<&Path>, offset: &Path) -> BoxStream<'static, Result<ObjectMeta>> {
-        self.files.list_with_offset(prefix, offset)
+        whole_log(self.files.clone(), prefix, self.files.list_with_offset(prefix, offset))
     }
 
     async fn list_with_delimiter(&self, prefix: Option<&Path>) -> Result<ListResult> {
@@ -183,5 +220,30 @@ impl MultipartUpload for DurableUpload {
     async fn abort(&mut self) -> Result<()> {
         self.parts.clear();
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn an_entry_that_a_listing_missed_is_found_by_its_name() {
+        let folder = tempfile::tempdir().unwrap();
+        let log = folder.path().join("_delta_log");
+        std::fs::create_dir(&log).unwrap();
+        for version in [0, 1, 2, 3, 5, 200] {
+            std::fs::write(log.join(format!("{version:020}.json")), "{}").unwrap();
+        }
+        let files = LocalFileSystem::new();
+        let prefix = Path::from_filesystem_path(&log).unwrap();
+        // Two of them were not seen; one is really not there.
+        let seen: Vec<_> = files.list(Some(&prefix)).try_collect::<Vec<_>>().await.unwrap();
+        let seen = seen.into_iter().filter(|entry| !matches!(version(&entry.location), Some(1 | 2)));
+        let listed = futures::stream::iter(seen.map(Ok).collect::<Vec<_>>()).boxed();
+        let whole: Vec<_> = whole_log(files, Some(&prefix), listed).try_collect().await.unwrap();
+        let mut versions: Vec<_> = whole.iter().filter_map(|entry| version(&entry.location)).collect();
+        versions.sort_unstable();
+        assert_eq!(versions, [0, 1, 2, 3, 5, 200]);
     }
 }

@@ -209,6 +209,8 @@ impl Pass<'_> {
                 done.compacted_files += compacted.files;
                 done.compacted_into += 1;
                 done.compacted_rows += compacted.rows;
+                // There may be many groups, and ingest goes on meanwhile.
+                done.checkpoint |= maintenance.checkpoint().await?;
             }
             progress.finish_and_clear();
             *maintenance = self.ledger.maintenance(table).await?;
