@@ -32,10 +32,8 @@ use super::{Compacted, Group, MaintainError, Maintenance};
 use crate::files::{Temper, Uploader};
 
 /// Rows that are read of a file at a time, and bytes that they may take: each of the files holds so much.
-const BATCH_ROWS: i64 = 1024;
+const BATCH_ROWS: usize = 1024;
 const BATCH_BYTES: i64 = 1 << 20;
-/// Rows that are merged and written at a time: the longest are messages of some megabytes.
-const MERGED_ROWS: usize = 128;
 
 /// What can go wrong with files.
 type FileError = Box<dyn std::error::Error + Send + Sync>;
@@ -101,12 +99,15 @@ async fn rewrite(
 ) -> Result<(Vec<Add>, Fingerprint), FileError> {
     let mut streams = Vec::new();
     let mut collectors = Vec::new();
+    let mut batch_rows = BATCH_ROWS;
     for file in &group.files {
         let collector = Arc::new(Mutex::new(Some(Collector::new(schema)?)));
         collectors.push(collector.clone());
-        streams.push(inspected(read(store, schema, &file.path).await?, collector));
+        let (rows, at_a_time) = read(store, schema, &file.path).await?;
+        batch_rows = batch_rows.min(at_a_time);
+        streams.push(inspected(rows, collector));
     }
-    let mut rows = merge(table, schema, streams)?;
+    let mut rows = merge(table, schema, streams, batch_rows)?;
     let uploader = Uploader::new(table, schema.clone(), store.clone(), Temper::Cold);
     let mut file = uploader.open(Date32Type::from_naive_date(group.date))?;
     while let Some(batch) = rows.next().await {
@@ -128,8 +129,12 @@ async fn rewrite(
 }
 
 /// Reads a file, with the columns that the table has now. Its bytes are held as long as its rows are read: a group of
-/// files is small.
-async fn read(store: &ObjectStoreRef, schema: &SchemaRef, path: &Path) -> Result<SendableRecordBatchStream, FileError> {
+/// files is small. Tells how many rows come at a time: fewer where they are long.
+async fn read(
+    store: &ObjectStoreRef,
+    schema: &SchemaRef,
+    path: &Path,
+) -> Result<(SendableRecordBatchStream, usize), FileError> {
     let at = |error: &dyn std::fmt::Display| -> FileError { format!("{path}: {error}").into() };
     let found = store.get(path).await.map_err(|error| at(&error))?;
     let bytes = found.bytes().await.map_err(|error| at(&error))?;
@@ -137,15 +142,14 @@ async fn read(store: &ObjectStoreRef, schema: &SchemaRef, path: &Path) -> Result
     let groups = file.metadata().row_groups();
     // Of the group with the largest rows; what a row takes in memory is about what it takes before compression.
     let row_bytes = groups.iter().map(|group| group.total_byte_size() / group.num_rows().max(1)).max();
-    let batch_rows = (BATCH_BYTES / row_bytes.unwrap_or(1).max(1)).clamp(1, BATCH_ROWS);
-    let batch_rows = usize::try_from(batch_rows).unwrap_or(1);
+    let batch_rows = usize::try_from(BATCH_BYTES / row_bytes.unwrap_or(1).max(1)).unwrap_or(1).clamp(1, BATCH_ROWS);
     let rows = file.with_batch_size(batch_rows).build().map_err(|error| at(&error))?;
     let (to, path) = (schema.clone(), path.clone());
     let rows = rows.map(move |batch| {
         let batch = batch.and_then(|batch| conform(&batch, &to));
         batch.map_err(|error| DataFusionError::External(format!("{path}: {error}").into()))
     });
-    Ok(Box::pin(RecordBatchStreamAdapter::new(schema.clone(), futures::stream::iter(rows))))
+    Ok((Box::pin(RecordBatchStreamAdapter::new(schema.clone(), futures::stream::iter(rows))), batch_rows))
 }
 
 /// A value that does not fit is an error, and not empty.
@@ -184,6 +188,7 @@ fn merge(
     table: Table,
     schema: &SchemaRef,
     streams: Vec<SendableRecordBatchStream>,
+    batch_rows: usize,
 ) -> Result<SendableRecordBatchStream, FileError> {
     let order = table.sort_columns().iter().map(|name| {
         let options = SortOptions { descending: false, nulls_first: true };
@@ -197,7 +202,7 @@ fn merge(
         .with_streams(streams)
         .with_schema(schema.clone())
         .with_expressions(&order)
-        .with_batch_size(MERGED_ROWS)
+        .with_batch_size(batch_rows)
         .with_metrics(BaselineMetrics::new(&ExecutionPlanMetricsSet::new(), 0))
         .with_reservation(MemoryConsumer::new("merge").register(&pool))
         .build()?;
@@ -208,7 +213,7 @@ fn merge(
 async fn read_back(store: &ObjectStoreRef, schema: &SchemaRef, paths: &[Path]) -> Result<Fingerprint, FileError> {
     let mut found = Collector::new(schema)?;
     for path in paths {
-        let mut rows = read(store, schema, path).await?;
+        let (mut rows, _) = read(store, schema, path).await?;
         while let Some(batch) = rows.next().await {
             found.push(&batch?)?;
         }
