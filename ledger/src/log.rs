@@ -134,7 +134,11 @@ impl Log {
             // there: their own. (No two commits have the same bytes: they name their files and the time.)
             Err(TransactionError::VersionAlreadyExists(_)) => match self.store.read_commit_entry(version).await? {
                 Some(there) if there == entry => Ok(()),
-                _ => return Ok(Put::Taken),
+                Some(_) => return Ok(Put::Taken),
+                None => {
+                    let why = format!("the store refuses entry {version} of the log, and does not have it");
+                    return Err(DeltaTableError::Generic(why));
+                }
             },
             written => written,
         };
@@ -192,7 +196,7 @@ fn is_over(since: SystemTime) -> bool {
 }
 
 /// The table as it is now.
-pub(crate) async fn newest(store: &LogStoreRef) -> Result<SnapshotRef, DeltaTableError> {
+async fn newest(store: &LogStoreRef) -> Result<SnapshotRef, DeltaTableError> {
     let (engine, root) = (store.engine(None), store.transaction_url(None)?);
     blocking(move || Ok(Snapshot::builder_for(root).build(engine.as_ref())?)).await
 }

@@ -380,17 +380,6 @@ impl Process {
         self.child.wait().expect("a child");
     }
 
-    /// Kills it, unless it has ended; then that was well.
-    pub(crate) fn wait_or_kill(&mut self) {
-        match self.child.try_wait().expect("a child") {
-            Some(status) => assert!(status.success(), "custody ended with {status}:\n{}", self.log()),
-            None => {
-                self.child.kill().expect("a process");
-                self.child.wait().expect("a child");
-            }
-        }
-    }
-
     /// How it ends.
     pub(crate) fn wait(&mut self) -> ExitStatus {
         let child = &mut self.child;
