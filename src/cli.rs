@@ -6,6 +6,9 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
+use custody_query::AsOf;
+
+use crate::period::{self, Period};
 
 /// The chain of custody of privileged access: who was in there, why, who said yes, what did they do.
 ///
@@ -28,6 +31,7 @@ const EXAMPLES: &str = "Examples:
   custody --data custody-demo show SESSION           everything known of one session
   custody --data custody-demo replay SESSION         play what was recorded
   custody --data custody-demo sql 'SELECT * FROM session_access'
+  custody --data custody-demo report list            the questions that auditors ask
 
 Exit status: 0 done, 1 a check or finding failed, 2 usage, 3 unreachable or broken infrastructure.";
 
@@ -84,6 +88,14 @@ pub(crate) enum Command {
     Show(Show),
     /// Ask in SQL (read-only)
     Sql(Sql),
+    /// Run a report of the catalogue, or list them
+    #[command(subcommand)]
+    Report(ReportCommand),
+    /// Make an evidence pack: a zip with reports as PDF, XLSX, CSV and Parquet, their queries and hashes
+    Evidence(Evidence),
+    /// Say what became of an exception that a report found
+    #[command(subcommand)]
+    Exception(ExceptionCommand),
     /// Play a session's recording in this terminal
     Replay(Replay),
     /// Write a session's recording for other tools
@@ -235,6 +247,180 @@ pub(crate) struct Sql {
     /// At most this many rows (default: query.rows_max of the configuration)
     #[arg(long)]
     pub(crate) rows_max: Option<usize>,
+    /// An earlier state of the ledger: an instant, or versions of the tables as a report names them
+    #[arg(long = "state", value_name = "INSTANT|VERSIONS", value_parser = parse_state)]
+    pub(crate) state: Option<AsOf>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ReportCommand {
+    /// List the reports, and the controls that they are evidence of
+    List {
+        /// Only those of this control, for example CC6.3
+        #[arg(long)]
+        control: Option<String>,
+    },
+    /// Print a report's definition: what it answers, its parameters and columns, its SQL
+    Show {
+        /// Id of the report, for example R02
+        report: String,
+    },
+    /// Run a report for a period
+    Run(Box<ReportRun>),
+}
+
+/// Which period of which state of the ledger.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct ReportOf {
+    /// Period, its end not in it: 2026-Q3, 2026-11, 2026-W47, 2026, 2026-11-16, 2026-11-16..2026-11-23 (UTC)
+    #[arg(long, value_parser = period::parse)]
+    pub(crate) period: Period,
+    /// What was open at this instant counts as open (default: the end of the period, or now)
+    #[arg(long, value_name = "INSTANT", value_parser = parse_instant)]
+    pub(crate) as_of: Option<i64>,
+    /// An earlier state of the ledger: an instant, or versions of the tables as a report names them
+    #[arg(long = "state", value_name = "INSTANT|VERSIONS", value_parser = parse_state)]
+    pub(crate) state: Option<AsOf>,
+}
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Every row of the population is judged: pass, exception, warning, information, na (what is needed to
+judge is not known), excluded (out of scope). Rows that are neither pass nor excluded are printed.
+
+Examples:
+  custody report run R02 --period 2026-Q3
+  custody report run R08 --period 2026-11 --param reason_chars_min=20 --format csv --ipe r08.json
+  custody report run R28 --period 2026-Q3 --sample 25 --seed 'the auditor says so'
+  custody report run R28 --period 2026-Q3 --confidence 0.95 --tolerable 0.05 --seed 4711
+
+Exit status 1 with --check: exceptions were found."
+)]
+pub(crate) struct ReportRun {
+    /// Id of the report, for example R02
+    pub(crate) report: String,
+    #[command(flatten)]
+    pub(crate) of: ReportOf,
+    /// A parameter of the report (`custody report show` tells which there are)
+    #[arg(long = "param", value_name = "NAME=VALUE", value_parser = parse_pair)]
+    pub(crate) parameters: Vec<(String, String)>,
+    /// Print every row of the population
+    #[arg(long)]
+    pub(crate) all: bool,
+    /// How to print
+    #[arg(long, value_enum, default_value_t = RowFormat::Table)]
+    pub(crate) format: RowFormat,
+    /// Write what makes the rows evidence (period, parameters, SQL, versions, counts, hashes) to this file, as JSON
+    #[arg(long, value_name = "FILE")]
+    pub(crate) ipe: Option<PathBuf>,
+    /// Exit with 1 when there are exceptions
+    #[arg(long)]
+    pub(crate) check: bool,
+    #[command(flatten)]
+    pub(crate) sample: SampleArgs,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "The pack is a bag (BagIt, RFC 8493): unpacked, `sha256sum -c manifest-sha256.txt` checks it.
+The same --state, --as-of and --prepared-at give the same bytes.
+
+Examples:
+  custody evidence --report R02 --report R03 --period 2026-Q3 --out q3.zip
+  custody evidence --control CC6.3 --period 2026-Q3 --sample 25 --seed 'the auditor says so'")]
+pub(crate) struct Evidence {
+    /// A report, for example R02; may be given several times
+    #[arg(long = "report", value_name = "ID")]
+    pub(crate) reports: Vec<String>,
+    /// Every report that is evidence of this control, for example CC6.3
+    #[arg(long)]
+    pub(crate) control: Option<String>,
+    #[command(flatten)]
+    pub(crate) of: ReportOf,
+    /// Where to write (default: custody-evidence-….zip, here)
+    #[arg(long, short, value_name = "FILE")]
+    pub(crate) out: Option<PathBuf>,
+    /// The instant that the pack says it was made at (default: now)
+    #[arg(long, value_name = "INSTANT", value_parser = parse_instant)]
+    pub(crate) prepared_at: Option<i64>,
+    #[command(flatten)]
+    pub(crate) sample: SampleArgs,
+}
+
+/// A sample of the population, in place of what was found.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Sample")]
+pub(crate) struct SampleArgs {
+    /// Draw so many items of the population
+    #[arg(long, value_name = "N", conflicts_with_all = ["confidence", "tolerable"])]
+    pub(crate) sample: Option<u64>,
+    /// Draw as many as this confidence needs, for example 0.95
+    #[arg(long, value_name = "SHARE", requires = "tolerable")]
+    pub(crate) confidence: Option<f64>,
+    /// The share of deviations that can be lived with, for example 0.05
+    #[arg(long, value_name = "SHARE", requires = "confidence")]
+    pub(crate) tolerable: Option<f64>,
+    /// Deviations that are expected in the sample
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub(crate) expected: u64,
+    /// The auditor's word, from which the items follow
+    #[arg(long)]
+    pub(crate) seed: Option<String>,
+    /// Further items, to replace those that turn out to be none
+    #[arg(long, value_name = "N", default_value_t = 5)]
+    pub(crate) replacements: u64,
+    /// Draw so many of each value of this column
+    #[arg(long, value_name = "COLUMN")]
+    pub(crate) strata: Option<String>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ExceptionCommand {
+    /// List what was said of exceptions
+    List {
+        /// Only of this report
+        report: Option<String>,
+        /// Every step, not only the latest of each
+        #[arg(long)]
+        history: bool,
+    },
+    /// Add a step: the exception stays on its report, with what is said of it
+    Set {
+        /// Id of the report
+        report: String,
+        /// The row: its `key`
+        key: String,
+        /// What it is from now on
+        #[arg(long, value_enum)]
+        state: ExceptionState,
+        /// Why, in words
+        #[arg(long)]
+        why: String,
+    },
+}
+
+/// What an exception is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, serde::Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum ExceptionState {
+    /// Not dealt with
+    Open,
+    /// It is known how it came about
+    Explained,
+    /// Somebody takes the risk
+    Accepted,
+    /// What caused it was mended
+    Remediated,
+}
+
+impl ExceptionState {
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Open => "open",
+            Self::Explained => "explained",
+            Self::Accepted => "accepted",
+            Self::Remediated => "remediated",
+        }
+    }
 }
 
 #[derive(Debug, Args)]
@@ -414,6 +600,15 @@ fn parse_speed(text: &str) -> Result<f64, String> {
         Ok(speed) if (0.01..=1000.0).contains(&speed) => Ok(speed),
         _ => Err("expected a number from 0.01 to 1000".to_owned()),
     }
+}
+
+fn parse_state(text: &str) -> Result<AsOf, String> {
+    text.parse().map_err(|error: custody_query::QueryError| error.to_string())
+}
+
+fn parse_pair(text: &str) -> Result<(String, String), String> {
+    let (name, value) = text.split_once('=').ok_or_else(|| "expected NAME=VALUE".to_owned())?;
+    Ok((name.to_owned(), value.to_owned()))
 }
 
 fn parse_instant(text: &str) -> Result<i64, String> {

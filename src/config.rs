@@ -38,6 +38,12 @@ pub(crate) struct Config {
     pub(crate) keys: Keys,
     pub(crate) identities: Identities,
     pub(crate) tickets: Tickets,
+    /// Files with what gateways do not publish.
+    pub(crate) reference: custody_query::ReferencePaths,
+    pub(crate) organisation: Organisation,
+    pub(crate) activity: Activity,
+    /// Parameters of reports, where the entity's are not the defaults: `[reports.R08] reason_chars_min = 20`.
+    pub(crate) reports: BTreeMap<String, BTreeMap<String, custody_query::reports::Value>>,
     pub(crate) recordings: Recordings,
     pub(crate) maintain: Maintain,
     pub(crate) retention: Retention,
@@ -139,6 +145,36 @@ impl Default for Tickets {
     }
 }
 
+/// `[organisation]`: whose evidence this is, as reports say it.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Organisation {
+    /// Name of the entity.
+    pub(crate) name: String,
+    /// Which of its environments.
+    pub(crate) environment: String,
+}
+
+impl Default for Organisation {
+    fn default() -> Self {
+        Self { name: "(organisation.name is not configured)".to_owned(), environment: "production".to_owned() }
+    }
+}
+
+/// `[activity]`: who looked is evidence too.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Activity {
+    /// Write into the ledger who asks Custody for what. Without, a ledger can be read that cannot be written.
+    pub(crate) record: bool,
+}
+
+impl Default for Activity {
+    fn default() -> Self {
+        Self { record: true }
+    }
+}
+
 /// `[recordings]`: where gateways store recordings.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -200,6 +236,8 @@ pub(crate) struct Retention {
     pub(crate) events_days: Option<u64>,
     /// Days that recordings are kept.
     pub(crate) frames_days: Option<u64>,
+    /// Days that it is kept who asked Custody for what.
+    pub(crate) activity_days: Option<u64>,
 }
 
 /// `[kafka]`
@@ -272,6 +310,8 @@ impl Default for Http {
 pub(crate) struct Query {
     /// Seconds until a query is stopped.
     pub(crate) seconds_max: u64,
+    /// Seconds until a report is stopped.
+    pub(crate) report_seconds_max: u64,
     /// Megabytes of memory that running queries may use together.
     pub(crate) memory_mb_max: usize,
     /// Rows of one answer; more are cut off, and the answer says so.
@@ -282,7 +322,7 @@ pub(crate) struct Query {
 
 impl Default for Query {
     fn default() -> Self {
-        Self { seconds_max: 60, memory_mb_max: 512, rows_max: 100_000, concurrent_max: 4 }
+        Self { seconds_max: 60, report_seconds_max: 600, memory_mb_max: 512, rows_max: 100_000, concurrent_max: 4 }
     }
 }
 
@@ -302,6 +342,10 @@ impl Default for Config {
             keys: Keys::default(),
             identities: Identities::default(),
             tickets: Tickets::default(),
+            reference: custody_query::ReferencePaths::default(),
+            organisation: Organisation::default(),
+            activity: Activity::default(),
+            reports: BTreeMap::new(),
             recordings: Recordings::default(),
             maintain: Maintain::default(),
             retention: Retention::default(),
@@ -372,8 +416,8 @@ impl Config {
         if let Some(name) = twice {
             anyhow::bail!("the topic {name:?} is configured twice");
         }
-        let Retention { policy, records_days, events_days, frames_days } = &config.retention;
-        let days = [records_days, events_days, frames_days];
+        let Retention { policy, records_days, events_days, frames_days, activity_days } = &config.retention;
+        let days = [records_days, events_days, frames_days, activity_days];
         anyhow::ensure!(
             policy.trim().len() >= 3 || days.iter().all(|days| days.is_none()),
             "retention.policy is empty: say in words by which policy rows are to leave the ledger"
@@ -460,6 +504,7 @@ impl Config {
         custody_query::Vocabulary {
             people: self.identities.clone().into_iter().collect(),
             ticket_pattern: self.tickets.pattern.clone(),
+            reference: self.reference.clone(),
         }
     }
 

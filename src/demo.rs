@@ -7,6 +7,7 @@ mod hoop;
 mod live;
 mod opa;
 mod pty;
+mod reference;
 mod scripts;
 mod story;
 mod teleport;
@@ -21,12 +22,12 @@ use std::time::Duration;
 use custody_ingest::Health;
 use custody_ingest::publish::{EmbeddedBroker, Outgoing, Publisher};
 use custody_ledger::{Ledger, Location};
-use custody_query::Engine;
+use custody_query::ReferencePaths;
 use serde::Serialize;
 use tokio::sync::watch;
 
 use crate::cli::Demo;
-use crate::config::{Config, Identities, Recordings, default_topics};
+use crate::config::{Config, Identities, Organisation, Recordings, default_topics};
 use crate::exit::Failure;
 use crate::{http, import, maintain, run, shutdown};
 
@@ -65,7 +66,7 @@ pub(crate) async fn run(mut config: Config, data_given: bool, demo: &Demo) -> Re
     let stop = shutdown::requested(demo.exit_after)?;
     let listener = run::bind(address).await?;
     let at = listener.local_addr()?;
-    let configuration = write_configuration(&config, &location)?;
+    let configuration = write_configuration(&mut config, &location)?;
     let metrics = run::install_metrics()?;
     let topics: Vec<(&str, i32)> = config.topics.iter().map(|topic| (topic.name.as_str(), PARTITIONS)).collect();
     let broker = EmbeddedBroker::start(&topics).map_err(Failure::broken)?;
@@ -77,9 +78,9 @@ pub(crate) async fn run(mut config: Config, data_given: bool, demo: &Demo) -> Re
     let publishing = publish(config.kafka.brokers.clone(), Some(store.path().to_owned()), stop.clone());
     let serving = async {
         let Some(ledger) = run::wait_for_ledger(&location, stop.clone()).await? else { return Ok(()) };
-        let engine = Engine::open(&ledger, config.limits(), &config.vocabulary()).await?;
+        let state = http::State::open(&config, &ledger, Some(health), metrics).await?;
         introduce(&config.data, configuration.as_deref(), at)?;
-        http::serve(listener, http::State::new(engine, config.bounds(), Some(health), metrics), stop.clone()).await
+        http::serve(listener, state, stop.clone()).await
     };
     let following = async {
         let Some(ledger) = run::wait_for_ledger(&location, stop.clone()).await? else { return Ok(()) };
@@ -112,19 +113,33 @@ fn identities() -> Identities {
     known.map(|(person, id)| (person.user.to_owned(), vec![id.to_owned()])).collect()
 }
 
-/// Writes what the other commands have to know of the demo: where its ledger is, and who is who. `None` where the
-/// ledger is in no folder.
-fn write_configuration(config: &Config, location: &Location) -> Result<Option<PathBuf>, Failure> {
+/// Writes what the other commands have to know of the demo: where its ledger is, who is who, and what no gateway
+/// publishes. `None` where the ledger is in no folder.
+fn write_configuration(config: &mut Config, location: &Location) -> Result<Option<PathBuf>, Failure> {
     #[derive(Serialize)]
     struct Configuration<'a> {
         data: Cow<'a, str>,
+        organisation: &'a Organisation,
+        reference: &'a ReferencePaths,
         identities: &'a Identities,
     }
     let Ok(folder) = location.url().to_file_path() else { return Ok(None) };
-    let text = toml::to_string(&Configuration { data: folder.to_string_lossy(), identities: &config.identities })
-        .map_err(Failure::broken)?;
     std::fs::create_dir_all(&folder)?;
-    std::fs::write(folder.join(CONFIGURATION), text)?;
+    let monday = story::monday(chrono::Utc::now().timestamp_micros());
+    let write = |name: &str, text: String| {
+        let path = folder.join(name);
+        std::fs::write(&path, text).map(|()| Some(path))
+    };
+    config.reference = ReferencePaths {
+        people: write("people.csv", reference::people(monday))?,
+        approvers: write("approvers.csv", reference::approvers())?,
+        shared_accounts: write("shared-accounts.csv", reference::shared_accounts())?,
+        privileged: None,
+    };
+    config.organisation.name = "Example Ltd (demo)".to_owned();
+    let Config { organisation, reference, identities, .. } = &*config;
+    let text = toml::to_string(&Configuration { data: folder.to_string_lossy(), organisation, reference, identities });
+    std::fs::write(folder.join(CONFIGURATION), text.map_err(Failure::broken)?)?;
     // As it was called, where that was a path.
     let folder = if config.data.contains("://") { folder } else { PathBuf::from(&config.data) };
     Ok(Some(folder.join(CONFIGURATION)))
@@ -230,7 +245,7 @@ mod tests {
         let mut config = Config { data: data.to_str().unwrap().to_owned(), ..Config::default() };
         config.identities = identities();
         let location = Location::parse(&config.data, HashMap::new()).unwrap();
-        let file = write_configuration(&config, &location).unwrap().unwrap();
+        let file = write_configuration(&mut config, &location).unwrap().unwrap();
         assert_eq!(file, data.join("custody.toml"));
         let read = Config::load(Some(&file), None).unwrap();
         assert_eq!((Path::new(&read.data), &read.identities), (data.as_path(), &config.identities));
@@ -238,7 +253,7 @@ mod tests {
         assert_eq!(read.identities.len(), 4);
 
         let remote = Location::parse("s3://bucket/ledger", HashMap::new()).unwrap();
-        assert_eq!(write_configuration(&config, &remote).unwrap(), None);
+        assert_eq!(write_configuration(&mut config, &remote).unwrap(), None);
     }
 
     #[test]

@@ -29,6 +29,22 @@ impl Failure {
         Self { status: 3, error: error.into() }
     }
 
+    /// What a query could not do, if that is it.
+    pub(crate) fn into_query_error(self) -> Result<QueryError, Self> {
+        let Self { status, error } = self;
+        error.downcast().map_err(|error| Self { status, error })
+    }
+
+    /// A word for programs.
+    pub(crate) fn kind(&self) -> &'static str {
+        self.error.downcast_ref().map_or("store", |error| crate::http::kind_of(error).1)
+    }
+
+    /// Whether what was asked for was refused, and not tried.
+    pub(crate) fn is_refusal(&self) -> bool {
+        self.status == 2
+    }
+
     /// Prints the message, control characters made visible (it may quote data), and yields the status.
     pub(crate) fn report(&self) -> ExitCode {
         let message = format!("{:#}", self.error);
@@ -56,7 +72,9 @@ impl From<LedgerError> for Failure {
 impl From<QueryError> for Failure {
     fn from(error: QueryError) -> Self {
         match error {
-            QueryError::Invalid(_) | QueryError::Forbidden(_) => Self::usage(error),
+            QueryError::Invalid(_) | QueryError::Forbidden(_) | QueryError::Gone(_) | QueryError::Reference(_) => {
+                Self::usage(error)
+            }
             QueryError::Timeout(_) | QueryError::Resources(_) | QueryError::TooLarge { .. } => Self::check(error),
             QueryError::Store(_) | QueryError::Internal(_) => Self::broken(error),
         }

@@ -3,20 +3,25 @@
 //! Every answer is computed from the ledger at the moment it is asked for; `x-custody-versions` says from which versions
 //! of the tables. Errors have one shape everywhere: `{"error": {"kind", "message"}}`.
 
+mod runs;
+
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::rejection::PathRejection;
-use axum::extract::{DefaultBodyLimit, FromRef, Path, Query, Request, State as Axum};
+use axum::extract::{ConnectInfo, DefaultBodyLimit, FromRef, FromRequest, Path, Query, Request, State as Axum};
 use axum::http::{HeaderName, HeaderValue, Method, StatusCode, Uri, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use custody_ingest::Health;
+use custody_ledger::Ledger;
 use custody_query::format::{Format, RowWriter};
 use custody_query::sessions::{PAGE_SESSIONS_MAX, SessionDetail, SessionFilter, SessionPage, Time};
-use custody_query::{Bounds, Engine, QueryError, Versions};
+use custody_query::{AsOf, Bounds, Engine, QueryError, Versions};
 use custody_replay::{Recording, encode};
+use custody_schemas::activity::Activity;
 use metrics_exporter_prometheus::PrometheusHandle;
 use serde::{Deserialize, Serialize};
 use tokio::net::TcpListener;
@@ -25,6 +30,8 @@ use utoipa::{IntoParams, OpenApi, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use crate::activity::{Ended, Entry, Journal};
+use crate::config::Config;
 use crate::exit::Failure;
 use crate::shutdown;
 
@@ -44,6 +51,9 @@ const TRUNCATED: HeaderName = HeaderName::from_static("x-custody-truncated");
 pub(crate) struct State {
     engine: Arc<Engine>,
     bounds: Bounds,
+    config: Arc<Config>,
+    journal: Journal,
+    runs: Arc<runs::Runs>,
     operation: Operation,
 }
 
@@ -58,10 +68,51 @@ pub(crate) struct Operation {
 }
 
 impl State {
-    /// `health` is that of an ingest in the same process, if there is one.
-    pub(crate) fn new(engine: Engine, bounds: Bounds, health: Option<Health>, metrics: PrometheusHandle) -> Self {
-        let engine = Arc::new(engine);
-        Self { engine: engine.clone(), bounds, operation: Operation { engine: Some(engine), health, metrics } }
+    /// Opens the ledger for questions. `health` is that of an ingest in the same process, if there is one.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be opened.
+    pub(crate) async fn open(
+        config: &Config,
+        ledger: &Ledger,
+        health: Option<Health>,
+        metrics: PrometheusHandle,
+    ) -> Result<Self, Failure> {
+        let engine = Arc::new(Engine::open(ledger, config.limits(), &config.vocabulary()).await?);
+        Ok(Self {
+            bounds: config.bounds(),
+            config: Arc::new(config.clone()),
+            journal: Journal::open(config, ledger, "http").await?,
+            runs: Arc::default(),
+            operation: Operation { engine: Some(engine.clone()), health, metrics },
+            engine,
+        })
+    }
+
+    /// Writes down what somebody asks for.
+    async fn begin(&self, from: SocketAddr, activity: Activity) -> Result<Entry, ApiError> {
+        let (actor, remote_addr) = (caller(from), Some(from.to_string()));
+        Ok(self.journal.begin(Activity { actor, remote_addr, ..activity }).await?)
+    }
+}
+
+/// Whoever asks: nobody is asked who they are, so it is where they come from.
+fn caller(from: SocketAddr) -> String {
+    format!("http {}", from.ip())
+}
+
+/// A body of JSON, whose errors have the same shape as everything else's.
+struct FromBody<T>(T);
+
+impl<T: serde::de::DeserializeOwned, S: Send + Sync> FromRequest<S> for FromBody<T> {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
+        let body = <Json<T> as FromRequest<S>>::from_request(request, state).await;
+        let Json(body) =
+            body.map_err(|error| ApiError { status: error.status(), kind: "request", message: error.body_text() })?;
+        Ok(Self(body))
     }
 }
 
@@ -104,14 +155,16 @@ pub(crate) async fn serve(listener: TcpListener, state: State, stop: watch::Rece
     if address.ip().is_loopback() {
         router = router.layer(middleware::from_fn(only_local_names));
     }
-    axum::serve(listener, router).with_graceful_shutdown(shutdown::wait(stop)).await?;
+    let service = router.into_make_service_with_connect_info::<SocketAddr>();
+    axum::serve(listener, service).with_graceful_shutdown(shutdown::wait(stop)).await?;
     Ok(())
 }
 
 #[derive(OpenApi)]
 #[openapi(
     info(title = "Custody", description = "The chain of custody of privileged access"),
-    tags((name = "sessions", description = "Sessions, their reasons and approvers"), (name = "sql", description = "Questions"))
+    tags((name = "sessions", description = "Sessions, their reasons and approvers"), (name = "sql", description = "Questions"),
+        (name = "reports", description = "The report catalogue, runs, exceptions, evidence packs"))
 )]
 struct Api;
 
@@ -124,6 +177,15 @@ fn router(state: State) -> axum::Router {
         .routes(routes!(get_session))
         .routes(routes!(get_recording))
         .routes(routes!(post_sql))
+        .routes(routes!(runs::list_reports))
+        .routes(routes!(runs::get_report))
+        .routes(routes!(runs::run_report))
+        .routes(routes!(runs::make_pack))
+        .routes(routes!(runs::list_runs))
+        .routes(routes!(runs::get_run, runs::cancel_run))
+        .routes(routes!(runs::get_rows))
+        .routes(routes!(runs::get_pack))
+        .routes(routes!(runs::list_exceptions, runs::set_exception))
         .split_for_parts();
     router
         .route("/api/v1/openapi.json", get(move || std::future::ready(Json(api.clone()))))
@@ -252,7 +314,11 @@ struct ListSessions {
 #[utoipa::path(get, path = "/api/v1/sessions", tag = "sessions", params(ListSessions), responses(
     (status = 200, body = SessionPage), (status = 400, body = ErrorBody)
 ))]
-async fn list_sessions(Axum(state): Axum<State>, uri: Uri) -> Result<Json<SessionPage>, ApiError> {
+async fn list_sessions(
+    Axum(state): Axum<State>,
+    ConnectInfo(from): ConnectInfo<SocketAddr>,
+    uri: Uri,
+) -> Result<Json<SessionPage>, ApiError> {
     let Query(asked): Query<ListSessions> =
         Query::try_from_uri(&uri).map_err(|error| ApiError::bad_request(error.body_text()))?;
     let limit = asked.limit.unwrap_or(PAGE_SESSIONS);
@@ -270,7 +336,11 @@ async fn list_sessions(Axum(state): Axum<State>, uri: Uri) -> Result<Json<Sessio
         to: asked.to.as_deref().map(|text| instant("to", text)).transpose()?,
         after: asked.after,
     };
-    Ok(Json(state.engine.sessions(&filter, limit).await?))
+    let detail = serde_json::json!({ "query": uri.query() }).to_string();
+    let entry = state.begin(from, Activity { verb: "sessions".to_owned(), detail, ..Activity::default() }).await?;
+    let page = state.engine.sessions(&filter, limit).await?;
+    entry.end(Ok(Ended { rows: Some(page.sessions.len() as u64), ..Ended::default() })).await;
+    Ok(Json(page))
 }
 
 /// The id of a session in a path, if it is text.
@@ -285,9 +355,17 @@ fn session_id(id: SessionId) -> Result<String, ApiError> {
 #[utoipa::path(get, path = "/api/v1/sessions/{id}", tag = "sessions", params(("id" = String, Path)), responses(
     (status = 200, body = SessionDetail), (status = 400, body = ErrorBody), (status = 404, body = ErrorBody)
 ))]
-async fn get_session(Axum(state): Axum<State>, id: SessionId) -> Result<Json<SessionDetail>, ApiError> {
+async fn get_session(
+    Axum(state): Axum<State>,
+    ConnectInfo(from): ConnectInfo<SocketAddr>,
+    id: SessionId,
+) -> Result<Json<SessionDetail>, ApiError> {
     let id = session_id(id)?;
-    match state.engine.session(&id).await? {
+    let (verb, object) = ("show".to_owned(), Some(id.clone()));
+    let entry = state.begin(from, Activity { verb, object, ..Activity::default() }).await?;
+    let found = state.engine.session(&id).await?;
+    entry.end(Ok(Ended { rows: Some(u64::from(found.is_some())), ..Ended::default() })).await;
+    match found {
         Some(session) => Ok(Json(session)),
         None => Err(ApiError::not_found(format!("no session {id:?} is in the ledger"))),
     }
@@ -297,8 +375,14 @@ async fn get_session(Axum(state): Axum<State>, id: SessionId) -> Result<Json<Ses
 #[utoipa::path(get, path = "/api/v1/sessions/{id}/recording.cast", tag = "sessions", params(("id" = String, Path)),
     responses((status = 200, content_type = "application/x-asciicast"), (status = 400, body = ErrorBody),
         (status = 404, body = ErrorBody)))]
-async fn get_recording(Axum(state): Axum<State>, id: SessionId) -> Result<Response, ApiError> {
+async fn get_recording(
+    Axum(state): Axum<State>,
+    ConnectInfo(from): ConnectInfo<SocketAddr>,
+    id: SessionId,
+) -> Result<Response, ApiError> {
     let id = session_id(id)?;
+    let (verb, object) = ("export".to_owned(), Some(id.clone()));
+    let entry = state.begin(from, Activity { verb, object, ..Activity::default() }).await?;
     let missing = || ApiError::not_found(format!("no recording of a session {id:?} is in the ledger"));
     let session = state.engine.session(&id).await?.ok_or_else(missing)?.linked.session;
     if session.output_bytes == 0 {
@@ -307,6 +391,7 @@ async fn get_recording(Axum(state): Axum<State>, id: SessionId) -> Result<Respon
     let frames = state.engine.frames(&session.source, &id).await?;
     let mut cast = Vec::new();
     encode::asciicast_v2(&Recording::from_frames(id, frames), &mut cast).map_err(ApiError::internal)?;
+    entry.end(Ok(Ended { bytes: Some(cast.len() as u64), ..Ended::default() })).await;
     Ok(([(header::CONTENT_TYPE, "application/x-asciicast")], cast).into_response())
 }
 
@@ -322,6 +407,8 @@ struct SqlQuestion {
     format: String,
     /// At most this many rows; the server's own bound holds too.
     rows_max: Option<usize>,
+    /// An earlier state of the ledger: an instant, or versions of the tables as `x-custody-versions` tells them.
+    state: Option<String>,
 }
 
 fn default_format() -> String {
@@ -338,38 +425,63 @@ fn default_format() -> String {
     (status = 408, body = ErrorBody, description = "It takes too long"),
     (status = 413, body = ErrorBody, description = "The answer, or the memory that it needs, is too large")
 ))]
-async fn post_sql(Axum(state): Axum<State>, request: Request) -> Result<Response, ApiError> {
-    // By hand, so that an unreadable body has the same shape of error as everything else.
-    let Json(asked) = <Json<SqlQuestion> as axum::extract::FromRequest<()>>::from_request(request, &())
-        .await
-        .map_err(|error| ApiError { status: error.status(), kind: "request", message: error.body_text() })?;
-    let format = Format::from_name(&asked.format)
-        .filter(|format| *format != Format::Table)
-        .ok_or_else(|| ApiError::bad_request("format must be json, ndjson, csv or arrow".to_owned()))?;
+async fn post_sql(
+    Axum(state): Axum<State>,
+    ConnectInfo(from): ConnectInfo<SocketAddr>,
+    FromBody(asked): FromBody<SqlQuestion>,
+) -> Result<Response, ApiError> {
+    let format = format(&asked.format)?;
+    let as_of = asked.state.as_deref().map(str::parse).transpose()?.unwrap_or_default();
     let rows = match (asked.rows_max, state.bounds.rows) {
         (Some(asked), Some(most)) => Some(asked.min(most)),
         (asked, most) => asked.or(most),
     };
-    let mut stream = state.engine.query(&asked.sql, Bounds { rows, ..state.bounds }).await?;
-    let mut writer = RowWriter::new(Vec::new(), format, &stream.schema()).map_err(ApiError::internal)?;
+    let (verb, sql) = ("sql".to_owned(), Some(asked.sql.clone()));
+    let entry = state.begin(from, Activity { verb, sql, ..Activity::default() }).await?;
+    let answered = answer(&state, &asked.sql, as_of, Bounds { rows, ..state.bounds }, format).await;
+    let answered = answered.map_err(Failure::from);
+    entry.end(answered.as_ref().map(|(_, ended)| ended.clone())).await;
+    Ok(answered?.0)
+}
+
+/// The rows of an answer, put together in memory.
+async fn answer(
+    state: &State,
+    sql: &str,
+    as_of: AsOf,
+    bounds: Bounds,
+    format: Format,
+) -> Result<(Response, Ended), QueryError> {
+    let internal = |error: std::io::Error| QueryError::Internal(error.to_string());
+    let mut stream = state.engine.query_as_of(sql, as_of, bounds).await?;
+    let mut writer = RowWriter::new(Vec::new(), format, &stream.schema()).map_err(internal)?;
+    let mut rows = 0;
     while let Some(batch) = stream.next().await {
-        writer.write(&batch?).map_err(ApiError::internal)?;
+        let batch = batch?;
+        rows += batch.num_rows() as u64;
+        writer.write(&batch).map_err(internal)?;
         if writer.get_mut().len() > ANSWER_BYTES_MAX {
-            return Err(QueryError::TooLarge { what: "the answer".to_owned(), bytes_max: ANSWER_BYTES_MAX }.into());
+            return Err(QueryError::TooLarge { what: "the answer".to_owned(), bytes_max: ANSWER_BYTES_MAX });
         }
     }
-    let answer = writer.finish().map_err(ApiError::internal)?;
+    let answer = writer.finish().map_err(internal)?;
+    let ended = Ended { rows: Some(rows), bytes: Some(answer.len() as u64), cut: stream.truncated() };
     let headers = [
         (header::CONTENT_TYPE, HeaderValue::from_static(format.media_type())),
         (VERSIONS, versions(stream.versions())),
         (TRUNCATED, HeaderValue::from_static(if stream.truncated() { "true" } else { "false" })),
     ];
-    Ok((headers, answer).into_response())
+    Ok(((headers, answer).into_response(), ended))
 }
 
-fn versions(Versions { records, events, frames }: Versions) -> HeaderValue {
-    let text = format!("records={records},events={events},frames={frames}");
-    HeaderValue::from_str(&text).unwrap_or(HeaderValue::from_static(""))
+/// The format of a name, of those that programs read.
+fn format(name: &str) -> Result<Format, ApiError> {
+    let known = Format::from_name(name).filter(|format| *format != Format::Table);
+    known.ok_or_else(|| ApiError::bad_request("format must be json, ndjson, csv or arrow".to_owned()))
+}
+
+fn versions(versions: Versions) -> HeaderValue {
+    HeaderValue::from_str(&versions.to_string()).unwrap_or(HeaderValue::from_static(""))
 }
 
 fn instant(name: &str, text: &str) -> Result<Time, ApiError> {
@@ -386,7 +498,7 @@ struct ErrorBody {
 }
 
 /// What went wrong.
-#[derive(Serialize, ToSchema)]
+#[derive(Debug, Serialize, ToSchema)]
 struct ErrorDetail {
     /// A word for programs.
     kind: &'static str,
@@ -420,20 +532,41 @@ impl ApiError {
     }
 }
 
+/// Status and word for programs of what went wrong with a question.
+pub(crate) fn kind_of(error: &QueryError) -> (StatusCode, &'static str) {
+    match error {
+        QueryError::Invalid(_) => (StatusCode::BAD_REQUEST, "query"),
+        QueryError::Forbidden(_) => (StatusCode::FORBIDDEN, "forbidden"),
+        QueryError::Timeout(_) => (StatusCode::REQUEST_TIMEOUT, "timeout"),
+        QueryError::Resources(_) | QueryError::TooLarge { .. } => (StatusCode::PAYLOAD_TOO_LARGE, "too_large"),
+        QueryError::Gone(_) => (StatusCode::GONE, "gone"),
+        QueryError::Reference(_) => (StatusCode::SERVICE_UNAVAILABLE, "reference"),
+        QueryError::Store(_) => (StatusCode::SERVICE_UNAVAILABLE, "store"),
+        QueryError::Internal(_) => (StatusCode::INTERNAL_SERVER_ERROR, "internal"),
+    }
+}
+
 impl From<QueryError> for ApiError {
     fn from(error: QueryError) -> Self {
-        let (status, kind) = match &error {
-            QueryError::Invalid(_) => (StatusCode::BAD_REQUEST, "query"),
-            QueryError::Forbidden(_) => (StatusCode::FORBIDDEN, "forbidden"),
-            QueryError::Timeout(_) => (StatusCode::REQUEST_TIMEOUT, "timeout"),
-            QueryError::Resources(_) | QueryError::TooLarge { .. } => (StatusCode::PAYLOAD_TOO_LARGE, "too_large"),
-            QueryError::Store(_) => (StatusCode::SERVICE_UNAVAILABLE, "store"),
-            QueryError::Internal(_) => (StatusCode::INTERNAL_SERVER_ERROR, "internal"),
-        };
+        let (status, kind) = kind_of(&error);
         if status.is_server_error() {
             tracing::error!(%error, "a question could not be answered");
         }
         Self { status, kind, message: error.to_string() }
+    }
+}
+
+/// What a query could not do keeps its status; everything else is the server's own trouble.
+impl From<Failure> for ApiError {
+    fn from(failure: Failure) -> Self {
+        match failure.into_query_error() {
+            Ok(error) => error.into(),
+            Err(failure) => {
+                tracing::error!(error = %failure, "a question could not be answered");
+                let message = failure.to_string();
+                Self { status: StatusCode::SERVICE_UNAVAILABLE, kind: "store", message }
+            }
+        }
     }
 }
 

@@ -1,15 +1,19 @@
 //! `custody`: the one binary. It composes the crates, and knows the command line, HTTP and configuration.
 
+mod activity;
 mod bench;
 mod cli;
 mod collect;
 mod config;
 mod demo;
 mod doctor;
+mod evidence;
 mod exit;
 mod http;
 mod import;
 mod maintain;
+mod period;
+mod report;
 mod run;
 mod show;
 mod shutdown;
@@ -80,6 +84,9 @@ async fn dispatch(cli: Cli) -> Result<(), Failure> {
         Command::Sessions(sessions) => show::sessions(&config, sessions).await,
         Command::Show(args) => show::session(&config, &args).await,
         Command::Sql(sql) => show::sql(&config, &sql).await,
+        Command::Report(command) => report::run(&config, command).await,
+        Command::Evidence(args) => evidence::run(&config, &args).await,
+        Command::Exception(command) => report::exception(&config, command).await,
         Command::Replay(replay) => show::replay(&config, &replay).await,
         Command::Export(export) => show::export(&config, &export).await,
         Command::Config => run::print_config(&config),

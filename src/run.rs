@@ -36,8 +36,7 @@ pub(crate) async fn up(config: Config, listen: &Listen) -> Result<(), Failure> {
     let serving = async {
         // The tables are made by ingest, once the store answers.
         let Some(ledger) = wait_for_ledger(&location, stop.clone()).await? else { return Ok(()) };
-        let engine = Engine::open(&ledger, config.limits(), &config.vocabulary()).await?;
-        let state = http::State::new(engine, config.bounds(), Some(health.clone()), metrics);
+        let state = http::State::open(&config, &ledger, Some(health.clone()), metrics).await?;
         http::serve(listener, state, stop.clone()).await
     };
     let collecting = async {
@@ -167,8 +166,7 @@ pub(crate) async fn serve(config: Config, listen: &Listen) -> Result<(), Failure
     let address = address(&config, listen)?;
     let stop = shutdown::requested(None)?;
     let ledger = Ledger::existing(config.location()?).await?;
-    let engine = Engine::open(&ledger, config.limits(), &config.vocabulary()).await?;
-    let state = http::State::new(engine, config.bounds(), None, install_metrics()?);
+    let state = http::State::open(&config, &ledger, None, install_metrics()?).await?;
     http::serve(bind(address).await?, state, stop).await
 }
 

@@ -14,15 +14,25 @@ use custody_query::sessions::{SessionDetail, SessionFilter, Time};
 use custody_query::{Bounds, Engine, QueryStream, visible};
 use custody_replay::player::{self, PlayOptions};
 use custody_replay::{Recording, encode};
+use custody_schemas::activity::Activity;
 
+use crate::activity::{Ended, Entry, Journal, operator};
 use crate::cli::{CastFormat, Export, Replay, RowFormat, Sessions, Show, Sql};
 use crate::config::Config;
 use crate::exit::Failure;
 use crate::shutdown;
 
-async fn open(config: &Config) -> Result<Engine, Failure> {
+/// The ledger for questions, and where it is written down that they are asked.
+pub(crate) async fn open(config: &Config) -> Result<(Engine, Journal), Failure> {
     let ledger = Ledger::existing(config.location()?).await?;
-    Ok(Engine::open(&ledger, config.limits(), &config.vocabulary()).await?)
+    let engine = Engine::open(&ledger, config.limits(), &config.vocabulary()).await?;
+    Ok((engine, Journal::open(config, &ledger, "cli").await?))
+}
+
+/// Writes down that the operator asks for something of a session.
+async fn begin(journal: &Journal, verb: &str, session: &str) -> Result<Entry, Failure> {
+    let (verb, object) = (verb.to_owned(), Some(session.to_owned()));
+    journal.begin(Activity { actor: operator(), verb, object, ..Activity::default() }).await
 }
 
 /// `custody sql`
@@ -35,12 +45,19 @@ pub(crate) async fn sql(config: &Config, args: &Sql) -> Result<(), Failure> {
         args.statement.clone()
     };
     let bounds = Bounds { rows: Some(args.rows_max.unwrap_or(config.query.rows_max)), ..config.bounds() };
-    let engine = open(config).await?;
-    let stream = engine.query(&statement, bounds).await?;
-    print_rows(stream, args.format).await
+    let (engine, journal) = open(config).await?;
+    let (verb, sql) = ("sql".to_owned(), Some(statement.clone()));
+    let entry = journal.begin(Activity { actor: operator(), verb, sql, ..Activity::default() }).await?;
+    let done = async {
+        let stream = engine.query_as_of(&statement, args.state.unwrap_or_default(), bounds).await?;
+        print_rows(stream, args.format).await
+    };
+    let done = done.await;
+    entry.end(done.as_ref().cloned()).await;
+    done.map(drop)
 }
 
-async fn print_rows(mut stream: QueryStream, format: RowFormat) -> Result<(), Failure> {
+async fn print_rows(mut stream: QueryStream, format: RowFormat) -> Result<Ended, Failure> {
     let format = match format {
         RowFormat::Table => Format::Table,
         RowFormat::Csv => Format::Csv,
@@ -48,22 +65,26 @@ async fn print_rows(mut stream: QueryStream, format: RowFormat) -> Result<(), Fa
         RowFormat::Ndjson => Format::Ndjson,
     };
     let mut writer = RowWriter::new(io::stdout().lock(), format, &stream.schema())?;
+    let mut rows = 0;
+    let ended = |rows: u64, cut: bool| Ok(Ended { rows: Some(rows), cut, ..Ended::default() });
     while let Some(batch) = stream.next().await {
-        if is_closed(writer.write(&batch?))? {
-            return Ok(());
+        let batch = batch?;
+        rows += batch.num_rows() as u64;
+        if is_closed(writer.write(&batch))? {
+            return ended(rows, true);
         }
     }
     if is_closed(writer.finish().and_then(|mut out| out.flush()))? {
-        return Ok(());
+        return ended(rows, true);
     }
     if stream.truncated() {
         eprintln!("custody: cut off at the bound on rows (--rows-max, query.rows_max): there are more");
     }
-    Ok(())
+    ended(rows, stream.truncated())
 }
 
 /// Whether whoever reads the output has had enough (`| head`), which is no failure.
-fn is_closed(written: io::Result<()>) -> io::Result<bool> {
+pub(crate) fn is_closed(written: io::Result<()>) -> io::Result<bool> {
     match written {
         Ok(()) => Ok(false),
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(true),
@@ -84,8 +105,13 @@ pub(crate) async fn sessions(config: &Config, args: Sessions) -> Result<(), Fail
         to: args.to.map(Time),
         ..SessionFilter::default()
     };
-    let engine = open(config).await?;
+    let (engine, journal) = open(config).await?;
+    let detail = format!("{filter:?}");
+    let detail = serde_json::json!({ "filter": detail }).to_string();
+    let verb = "sessions".to_owned();
+    let entry = journal.begin(Activity { actor: operator(), verb, detail, ..Activity::default() }).await?;
     let page = engine.sessions(&filter, args.limit).await?;
+    entry.end(Ok(Ended { rows: Some(page.sessions.len() as u64), ..Ended::default() })).await;
     let mut out = io::stdout().lock();
     let written = match args.format {
         RowFormat::Table => text::sessions(&page, &mut out),
@@ -104,7 +130,8 @@ pub(crate) async fn sessions(config: &Config, args: Sessions) -> Result<(), Fail
 
 /// `custody show`
 pub(crate) async fn session(config: &Config, args: &Show) -> Result<(), Failure> {
-    let engine = open(config).await?;
+    let (engine, journal) = open(config).await?;
+    let entry = begin(&journal, "show", &args.session).await?;
     let session = engine.session(&args.session).await?.ok_or_else(|| unknown(&args.session))?;
     let mut out = io::stdout().lock();
     let written = if args.json {
@@ -113,6 +140,7 @@ pub(crate) async fn session(config: &Config, args: &Show) -> Result<(), Failure>
         let recording = recording_of(&engine, &session).await?;
         text::session(&session, recording.as_ref(), &mut out)
     };
+    entry.end(Ok(Ended::default())).await;
     is_closed(written)?;
     Ok(())
 }
@@ -138,8 +166,25 @@ async fn recording_of(engine: &Engine, session: &SessionDetail) -> Result<Option
     Ok(Some(Recording::from_frames(&*session.session_id, frames)))
 }
 
-async fn recording(config: &Config, session_id: &str, channel: Option<&str>) -> Result<Recording, Failure> {
-    let engine = open(config).await?;
+async fn recording(
+    config: &Config,
+    verb: &str,
+    session_id: &str,
+    channel: Option<&str>,
+) -> Result<(Recording, Entry), Failure> {
+    let (engine, journal) = open(config).await?;
+    let entry = begin(&journal, verb, session_id).await?;
+    let found = find_recording(&engine, session_id, channel).await;
+    match found {
+        Ok(recording) => Ok((recording, entry)),
+        Err(failure) => {
+            entry.end(Err(&failure)).await;
+            Err(failure)
+        }
+    }
+}
+
+async fn find_recording(engine: &Engine, session_id: &str, channel: Option<&str>) -> Result<Recording, Failure> {
     let session = engine.session(session_id).await?.ok_or_else(|| unknown(session_id))?;
     if let Some(channel) = channel {
         let of = &session.linked.session;
@@ -152,7 +197,7 @@ async fn recording(config: &Config, session_id: &str, channel: Option<&str>) -> 
         }
         return Ok(Recording::from_channel(session_id, Some(channel), frames));
     }
-    recording_of(&engine, &session).await?.ok_or_else(|| {
+    recording_of(engine, &session).await?.ok_or_else(|| {
         Failure::check(anyhow::anyhow!(
             "the session {:?} is in the ledger, its recording is not: it was not recorded, or the gateway does not \
              publish recordings (Teleport's event handler does with skip-session-types = [])",
@@ -169,7 +214,7 @@ pub(crate) async fn replay(config: &Config, args: &Replay) -> Result<(), Failure
             visible(&args.session)
         )));
     }
-    let recording = recording(config, &args.session, args.channel.as_deref()).await?;
+    let (recording, entry) = recording(config, "replay", &args.session, args.channel.as_deref()).await?;
     let stop = shutdown::requested(None)?;
     let cancelled = Arc::new(AtomicBool::new(false));
     let cancel = cancelled.clone();
@@ -181,12 +226,13 @@ pub(crate) async fn replay(config: &Config, args: &Replay) -> Result<(), Failure
     let options = PlayOptions { speed: args.speed, idle_limit_us, ..PlayOptions::default() };
     let played = tokio::task::spawn_blocking(move || player::play(&recording, &options, &cancelled)).await;
     played.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))?;
+    entry.end(Ok(Ended::default())).await;
     Ok(())
 }
 
 /// `custody export`
 pub(crate) async fn export(config: &Config, args: &Export) -> Result<(), Failure> {
-    let recording = recording(config, &args.session, args.channel.as_deref()).await?;
+    let (recording, entry) = recording(config, "export", &args.session, args.channel.as_deref()).await?;
     for finding in &recording.findings {
         eprintln!("custody: the recording is incomplete: {finding}");
     }
@@ -196,6 +242,7 @@ pub(crate) async fn export(config: &Config, args: &Export) -> Result<(), Failure
         }
         Some(path) => write_file(&recording, args.format, path)?,
     }
+    entry.end(Ok(Ended::default())).await;
     Ok(())
 }
 

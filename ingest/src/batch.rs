@@ -17,8 +17,8 @@ use custody_schemas::time::Micros;
 
 use crate::source::{self, Sink, Source};
 
-/// One value for each table, in the order of [`Table::ALL`].
-pub type PerTable<T> = [T; Table::ALL.len()];
+/// One value for each table, in the order of [`Table::EVIDENCE`].
+pub type PerTable<T> = [T; Table::EVIDENCE.len()];
 
 /// How far the tables are with one stream.
 #[derive(Debug, Clone, Copy)]

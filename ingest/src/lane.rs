@@ -23,7 +23,7 @@ impl Lane {
     /// A lane for each table, in the order in which a batch is committed.
     pub(crate) async fn all(ledger: &Ledger) -> Result<Vec<Self>, LedgerError> {
         let mut lanes = Vec::new();
-        for table in Table::ALL {
+        for table in Table::EVIDENCE {
             let writer = ledger.writer(table).await?;
             lanes.push(Self { writer, held: BTreeMap::new(), committed_at: Instant::now() });
         }

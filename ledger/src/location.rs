@@ -212,7 +212,14 @@ impl Ledger {
     pub async fn existing(location: Location) -> Result<Self, LedgerError> {
         let ledger = Self::at(location)?;
         for table in Table::ALL {
-            let delta = ledger.open(table).await?;
+            let delta = match ledger.open(table).await {
+                // Who looks writes that down, also where nobody did so before.
+                Err(LedgerError::NotFound { .. }) if table == Table::Activity => {
+                    ledger.create_table(table).await?;
+                    ledger.open(table).await?
+                }
+                opened => opened?,
+            };
             ledger.check(table, ledger.fit(table, &delta)?)?;
         }
         Ok(ledger)

@@ -1,6 +1,9 @@
 //! The engine: one place that turns SQL into rows, read-only and within bounds.
 
+use std::collections::HashMap;
+use std::fmt;
 use std::num::NonZero;
+use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,8 +11,10 @@ use arrow::datatypes::SchemaRef;
 use arrow::record_batch::RecordBatch;
 use custody_ledger::Ledger;
 use custody_schemas::table::Table;
+use custody_schemas::time::{Micros, Parsed, parse_rfc3339, to_rfc3339};
 use datafusion::catalog::TableProvider;
 use datafusion::common::config::Dialect;
+use datafusion::common::{ParamValues, ScalarValue};
 use datafusion::dataframe::DataFrame;
 use datafusion::execution::context::{SQLOptions, SessionContext};
 use datafusion::execution::memory_pool::FairSpillPool;
@@ -31,8 +36,9 @@ use utoipa::ToSchema;
 
 use crate::error::QueryError;
 use crate::functions::{Vocabulary, Words};
+use crate::reference::{Reference, ReferenceFile};
 use crate::table::LedgerTable;
-use crate::{functions, views};
+use crate::{functions, text, views};
 
 /// What the engine may use.
 #[derive(Debug, Clone)]
@@ -83,6 +89,79 @@ pub struct Versions {
     pub events: u64,
     /// Version of `frames`.
     pub frames: u64,
+    /// Version of `activity`.
+    pub activity: u64,
+}
+
+impl Versions {
+    /// In the order of [`Table::ALL`].
+    fn of(tables: &[DeltaTable; 4]) -> Self {
+        let [records, events, frames, activity] = tables.each_ref().map(|table| table.version().unwrap_or_default());
+        Self { records, events, frames, activity }
+    }
+
+    fn each(self) -> [u64; 4] {
+        [self.records, self.events, self.frames, self.activity]
+    }
+}
+
+/// `records=7,events=7,frames=3,activity=12`
+impl fmt::Display for Versions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { records, events, frames, activity } = self;
+        write!(f, "records={records},events={events},frames={frames},activity={activity}")
+    }
+}
+
+impl FromStr for Versions {
+    type Err = QueryError;
+
+    fn from_str(text: &str) -> Result<Self, QueryError> {
+        let wrong = || {
+            let example = "records=7,events=7,frames=3,activity=12";
+            QueryError::Invalid(format!("versions are written like {example}, not {:?}", text::visible(text)))
+        };
+        let mut found = [None; 4];
+        for part in text.split(',') {
+            let (name, number) = part.trim().split_once('=').ok_or_else(wrong)?;
+            let at = Table::ALL.iter().position(|table| table.name() == name).ok_or_else(wrong)?;
+            *found.get_mut(at).ok_or_else(wrong)? = Some(number.parse().map_err(|_| wrong())?);
+        }
+        match found {
+            [Some(records), Some(events), Some(frames), Some(activity)] => {
+                Ok(Self { records, events, frames, activity })
+            }
+            _ => Err(wrong()),
+        }
+    }
+}
+
+/// Which state of the ledger a question is asked of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum AsOf {
+    /// The newest.
+    #[default]
+    Newest,
+    /// What was committed by then.
+    Time(Micros),
+    /// These versions of the tables.
+    Versions(Versions),
+}
+
+/// An instant in RFC 3339, or versions of the tables.
+impl FromStr for AsOf {
+    type Err = QueryError;
+
+    fn from_str(text: &str) -> Result<Self, QueryError> {
+        match parse_rfc3339(text) {
+            Some(Parsed::At(at)) => Ok(Self::Time(at)),
+            _ if text.contains('=') => Ok(Self::Versions(text.parse()?)),
+            _ => Err(QueryError::Invalid(format!(
+                "a state of the ledger is an instant like 2026-11-02T09:00:00Z, or versions of its tables, not {:?}",
+                text::visible(text)
+            ))),
+        }
+    }
 }
 
 /// The longest SQL text, in bytes. The time that planning takes grows with it and cannot be interrupted.
@@ -99,14 +178,14 @@ pub struct Engine {
     runtime: RuntimeEnv,
     turns: Arc<Semaphore>,
     limits: Limits,
-    words: Arc<Words>,
+    vocabulary: Vocabulary,
 }
 
 #[derive(Debug)]
 struct Held {
-    records: DeltaTable,
-    events: DeltaTable,
-    frames: DeltaTable,
+    /// In the order of [`Table::ALL`].
+    tables: [DeltaTable; 4],
+    reference: Arc<Reference>,
     snapshot: Arc<Snapshot>,
     /// When the reading began that the snapshot is the result of.
     read_at: Instant,
@@ -116,6 +195,7 @@ struct Held {
 #[derive(Debug)]
 struct Snapshot {
     versions: Versions,
+    reference: Arc<Reference>,
     tables: Vec<(&'static str, Arc<dyn TableProvider>)>,
 }
 
@@ -127,7 +207,7 @@ impl Engine {
     /// [`QueryError::Store`] when a table is missing or cannot be read, [`QueryError::Invalid`] for a vocabulary that makes
     /// no sense.
     pub async fn open(ledger: &Ledger, limits: Limits, vocabulary: &Vocabulary) -> Result<Self, QueryError> {
-        let words = Arc::new(Words::new(vocabulary)?);
+        let reference = Arc::new(Reference::load(vocabulary)?);
         let stores = DefaultObjectStoreRegistry::new();
         // The files of this machine are no part of the ledger: a table gets a store of its own, and no other is known.
         if let Ok(local) = url::Url::parse("file://") {
@@ -138,12 +218,12 @@ impl Engine {
             .with_max_temp_directory_size(limits.spill_bytes)
             .build()?;
         let read_at = Instant::now();
-        let (records, events, frames) =
-            tokio::try_join!(ledger.open(Table::Records), ledger.open(Table::Events), ledger.open(Table::Frames))?;
-        let snapshot = snapshot(&runtime, &limits, &words, [&records, &events, &frames]).await?;
-        let held = Mutex::new(Held { records, events, frames, snapshot: Arc::new(snapshot), read_at });
+        let [records, events, frames, activity] = Table::ALL.map(|table| ledger.open(table));
+        let tables: [DeltaTable; 4] = tokio::try_join!(records, events, frames, activity)?.into();
+        let snapshot = Arc::new(snapshot(&runtime, &limits, &reference, &tables).await?);
+        let held = Mutex::new(Held { tables, reference, snapshot, read_at });
         let turns = Arc::new(Semaphore::new(limits.queries));
-        Ok(Self { held, runtime, turns, limits, words })
+        Ok(Self { held, runtime, turns, limits, vocabulary: vocabulary.clone() })
     }
 
     /// Runs one read-only statement: a query, `EXPLAIN`, `DESCRIBE` or `SHOW`.
@@ -154,15 +234,16 @@ impl Engine {
     ///
     /// Those of planning. Those of running come out of [`QueryStream::next`].
     pub async fn query(&self, sql: &str, bounds: Bounds) -> Result<QueryStream, QueryError> {
-        let reading = self.read(bounds.time).await?;
-        let (batches, schema) = reading
-            .within(async {
-                let batches = reading.sql(sql).await?.execute_stream().await?;
-                let schema = batches.schema();
-                Ok((batches, schema))
-            })
-            .await?;
-        Ok(QueryStream { reading, batches, schema, rows_left: bounds.rows, truncated: false })
+        self.query_as_of(sql, AsOf::Newest, bounds).await
+    }
+
+    /// The same of an earlier state of the ledger.
+    ///
+    /// # Errors
+    ///
+    /// As [`Engine::query`], and [`QueryError::Gone`] when that state can no longer be read.
+    pub async fn query_as_of(&self, sql: &str, as_of: AsOf, bounds: Bounds) -> Result<QueryStream, QueryError> {
+        self.read(as_of, bounds.time).await?.stream(sql, HashMap::new(), bounds.rows).await
     }
 
     /// The versions that a question would be answered from now.
@@ -174,20 +255,33 @@ impl Engine {
         Ok(self.refresh().await?.versions)
     }
 
+    /// The versions that an earlier state is made of.
+    ///
+    /// # Errors
+    ///
+    /// As [`Engine::query_as_of`].
+    pub async fn versions_as_of(&self, as_of: AsOf) -> Result<Versions, QueryError> {
+        Ok(self.read(as_of, None).await?.versions)
+    }
+
     /// Waits for a turn, and fixes the state of the ledger that is read.
-    pub(crate) async fn read(&self, time: Option<Duration>) -> Result<Reading, QueryError> {
+    pub(crate) async fn read(&self, as_of: AsOf, time: Option<Duration>) -> Result<Reading, QueryError> {
         let limit = time.and_then(|time| Some((Instant::now().checked_add(time)?, time)));
         within(limit, async {
             let turn = self.turns.clone().acquire_owned().await;
             let turn = turn.map_err(|closed| QueryError::Internal(closed.to_string()))?;
-            let snapshot = self.refresh().await?;
+            let snapshot = match as_of {
+                AsOf::Newest => self.refresh().await?,
+                AsOf::Time(_) | AsOf::Versions(_) => self.earlier(as_of).await?,
+            };
             let memory_pool = Arc::new(FairSpillPool::new(self.limits.memory_bytes));
             let runtime = RuntimeEnv { memory_pool, ..self.runtime.clone() };
-            let context = context(runtime, &self.limits, &self.words)?;
+            let context = context(runtime, &self.limits, snapshot.reference.words())?;
             for (name, table) in &snapshot.tables {
                 context.register_table(*name, table.clone())?;
             }
-            Ok(Reading { context, versions: snapshot.versions, limit, _turn: turn })
+            let references = snapshot.reference.files().to_vec();
+            Ok(Reading { context, versions: snapshot.versions, references, limit, _turn: turn })
         })
         .await
     }
@@ -201,27 +295,74 @@ impl Engine {
             return Ok(held.snapshot.clone());
         }
         let read_at = Instant::now();
-        let Held { records, events, frames, .. } = &mut *held;
-        let store = |error: deltalake::DeltaTableError| QueryError::Store(error.to_string());
-        tokio::try_join!(
-            records.update_incremental(None),
-            events.update_incremental(None),
-            frames.update_incremental(None)
-        )
-        .map_err(store)?;
-        if versions([records, events, frames]) != held.snapshot.versions {
-            let tables = [&held.records, &held.events, &held.frames];
-            held.snapshot = Arc::new(snapshot(&self.runtime, &self.limits, &self.words, tables).await?);
+        let [records, events, frames, activity] = held.tables.each_mut().map(|table| table.update_incremental(None));
+        tokio::try_join!(records, events, frames, activity).map_err(store)?;
+        let mut changed = Versions::of(&held.tables) != held.snapshot.versions;
+        if held.reference.is_stale() {
+            held.reference = Arc::new(Reference::load(&self.vocabulary)?);
+            changed = true;
+        }
+        if changed {
+            let newest = snapshot(&self.runtime, &self.limits, &held.reference, &held.tables).await?;
+            held.snapshot = Arc::new(newest);
         }
         held.read_at = read_at;
         Ok(held.snapshot.clone())
     }
+
+    /// An earlier state of the ledger, with the reference data of now: what answers say of that are its hashes.
+    async fn earlier(&self, as_of: AsOf) -> Result<Arc<Snapshot>, QueryError> {
+        let newest = self.refresh().await?;
+        if as_of == AsOf::Versions(newest.versions) {
+            return Ok(newest);
+        }
+        let mut tables = self.held.lock().await.tables.clone();
+        let versions = match as_of {
+            AsOf::Versions(versions) => versions.each().map(Some),
+            AsOf::Time(_) | AsOf::Newest => [None; 4],
+        };
+        for ((name, table), version) in Table::ALL.map(Table::name).into_iter().zip(&mut tables).zip(versions) {
+            let newest = table.version().unwrap_or_default();
+            let (what, loaded) = match (version, as_of) {
+                (Some(version), _) if version > newest => {
+                    return Err(QueryError::Gone(format!(
+                        "{name} has no version {version} yet: its newest is {newest}"
+                    )));
+                }
+                (Some(version), _) => (format!("version {version}"), table.load_version(version).await),
+                (None, AsOf::Time(at)) => {
+                    let time = chrono::DateTime::from_timestamp_micros(at).unwrap_or_default();
+                    let mut loaded = table.load_with_datetime(time).await;
+                    // The library gives the oldest version that is left where none is old enough.
+                    let of = |table: &DeltaTable| table.snapshot().ok()?.version_timestamp(table.version()?);
+                    if loaded.is_ok() && of(table).is_some_and(|committed_ms| committed_ms > at / 1000) {
+                        loaded = Err(deltalake::DeltaTableError::Generic("nothing older is left".to_owned()));
+                    }
+                    (format!("its state of {}", to_rfc3339(at)), loaded)
+                }
+                (None, _) => continue,
+            };
+            loaded.map_err(|error| {
+                QueryError::Gone(format!(
+                    "{name}: {what} cannot be read any more, or never could: what is needed for it is kept for \
+                     maintain.log_hours ({error})"
+                ))
+            })?;
+        }
+        Ok(Arc::new(snapshot(&self.runtime, &self.limits, &newest.reference, &tables).await?))
+    }
+}
+
+fn store(error: deltalake::DeltaTableError) -> QueryError {
+    QueryError::Store(error.to_string())
 }
 
 /// A turn at one fixed state of the ledger.
 pub(crate) struct Reading {
     pub(crate) context: SessionContext,
     pub(crate) versions: Versions,
+    /// The files of reference data.
+    pub(crate) references: Vec<ReferenceFile>,
     limit: Option<(Instant, Duration)>,
     _turn: OwnedSemaphorePermit,
 }
@@ -237,8 +378,25 @@ impl Reading {
         self.within(async { Ok(rows.collect().await?) }).await
     }
 
+    /// Begins to answer a statement, whose placeholders have these values.
+    pub(crate) async fn stream(
+        self,
+        sql: &str,
+        parameters: HashMap<&str, ScalarValue>,
+        rows_max: Option<usize>,
+    ) -> Result<QueryStream, QueryError> {
+        let (batches, schema) = self
+            .within(async {
+                let batches = self.sql(sql, parameters).await?.execute_stream().await?;
+                let schema = batches.schema();
+                Ok((batches, schema))
+            })
+            .await?;
+        Ok(QueryStream { reading: self, batches, schema, rows_left: rows_max, truncated: false })
+    }
+
     /// Plans a statement, if it only reads.
-    async fn sql(&self, sql: &str) -> Result<DataFrame, QueryError> {
+    pub(crate) async fn sql(&self, sql: &str, parameters: HashMap<&str, ScalarValue>) -> Result<DataFrame, QueryError> {
         let state = self.context.state();
         let statement = read_only(&state, sql)?;
         let plan = state.statement_to_plan(statement).await?;
@@ -252,7 +410,13 @@ impl Reading {
             QueryError::Invalid(message) => QueryError::Forbidden(message),
             other => other,
         })?;
-        Ok(DataFrame::new(state, plan))
+        let frame = DataFrame::new(state, plan);
+        if parameters.is_empty() {
+            return Ok(frame);
+        }
+        let values: HashMap<String, _> =
+            parameters.into_iter().map(|(name, value)| (name.to_owned(), value.into())).collect();
+        Ok(frame.with_param_values(ParamValues::Map(values))?)
     }
 }
 
@@ -387,21 +551,15 @@ pub(crate) fn context(runtime: RuntimeEnv, limits: &Limits, words: &Arc<Words>) 
     Ok(context)
 }
 
-fn versions(tables: [&DeltaTable; 3]) -> Versions {
-    let [records, events, frames] = tables.map(|table| table.version().unwrap_or_default());
-    Versions { records, events, frames }
-}
-
 async fn snapshot(
     runtime: &RuntimeEnv,
     limits: &Limits,
-    words: &Arc<Words>,
-    tables: [&DeltaTable; 3],
+    reference: &Arc<Reference>,
+    tables: &[DeltaTable; 4],
 ) -> Result<Snapshot, QueryError> {
-    let context = context(runtime.clone(), limits, words)?;
+    let context = context(runtime.clone(), limits, reference.words())?;
     let mut registered: Vec<(&'static str, Arc<dyn TableProvider>)> = Vec::new();
     for (table, delta) in Table::ALL.into_iter().zip(tables) {
-        let store = |error: deltalake::DeltaTableError| QueryError::Store(error.to_string());
         let state = context.state();
         delta.update_datafusion_session(&state).map_err(store)?;
         let config = DeltaScanConfig::new_from_session(&state).with_wrap_partition_values(false);
@@ -410,6 +568,10 @@ async fn snapshot(
         context.register_table(table.name(), provider.clone())?;
         registered.push((table.name(), provider));
     }
+    for (name, table) in reference.tables() {
+        context.register_table(*name, table.clone())?;
+        registered.push((*name, table.clone()));
+    }
     registered.extend(views::register(&context).await?);
-    Ok(Snapshot { versions: versions(tables), tables: registered })
+    Ok(Snapshot { versions: Versions::of(tables), reference: reference.clone(), tables: registered })
 }

@@ -30,6 +30,12 @@ pub enum QueryError {
         /// The bound, in bytes.
         bytes_max: usize,
     },
+    /// The state of the ledger that was asked for is not there, or no longer.
+    #[error("{0}")]
+    Gone(String),
+    /// A file of reference data cannot be used.
+    #[error("reference data: {0}")]
+    Reference(String),
     /// The ledger cannot be read: its store is out of reach, or holds something unreadable.
     #[error("the ledger cannot be read: {0}")]
     Store(String),

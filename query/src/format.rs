@@ -167,6 +167,50 @@ impl<W: Write> RowWriter<W> {
     }
 }
 
+/// Rows that are kept, to be written in whatever format they are asked for.
+#[derive(Debug, Clone)]
+pub struct Kept {
+    schema: SchemaRef,
+    batches: Vec<RecordBatch>,
+}
+
+impl Kept {
+    /// Batches of one schema.
+    pub fn new(schema: SchemaRef, batches: Vec<RecordBatch>) -> Self {
+        Self { schema, batches }
+    }
+
+    /// The same without a column, and without those that say nothing in any row: for people.
+    #[must_use]
+    pub fn without(&self, name: &str) -> Self {
+        let says = |index: usize| {
+            let mut columns = self.batches.iter().filter_map(|batch| batch.columns().get(index));
+            columns.any(|column| column.null_count() < column.len())
+        };
+        let fields = self.schema.fields().iter().enumerate();
+        let kept: Vec<usize> =
+            fields.filter(|(index, field)| field.name() != name && says(*index)).map(|(index, _)| index).collect();
+        let projected = self
+            .schema
+            .project(&kept)
+            .ok()
+            .zip(self.batches.iter().map(|batch| batch.project(&kept)).collect::<Result<Vec<_>, _>>().ok());
+        // Columns of a schema can be picked from its batches.
+        projected.map_or_else(|| self.clone(), |(schema, batches)| Self { schema: Arc::new(schema), batches })
+    }
+
+    /// Writes them.
+    ///
+    /// # Errors
+    ///
+    /// Those of the output, and of a value that the format cannot hold.
+    pub fn write<W: Write>(&self, out: W, format: Format) -> io::Result<W> {
+        let mut writer = RowWriter::new(out, format, &self.schema)?;
+        self.batches.iter().try_for_each(|batch| writer.write(batch))?;
+        writer.finish()
+    }
+}
+
 fn other(error: ArrowError) -> io::Error {
     match error {
         ArrowError::IoError(_, error) => error,

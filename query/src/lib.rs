@@ -2,7 +2,10 @@
 //!
 //! - [`Engine`]: runs one read-only statement on the newest state of the ledger, within [`Bounds`].
 //! - [`VIEWS`]: what the questions are asked of, each a file in `views/` whose comment says what a row is.
+//! - [`reports`]: the report catalogue, each a file in `reports/`, and what makes its result evidence.
+//! - [`sample`]: samples that anybody can draw again.
 //! - [`sessions`]: pages of sessions, everything known of one, its frames, as typed values.
+//! - [`evidence`]: reports as one zip that an auditor can read, check and perform again.
 //! - [`mod@format`]: rows as a table, CSV, JSON, NDJSON or an Arrow stream.
 //!
 //! Beside the three tables and the views there are the functions `utf8_lossy(bytes)`, `printable(bytes, n)`,
@@ -12,9 +15,13 @@
 
 mod engine;
 mod error;
+pub mod evidence;
 pub mod format;
 mod functions;
 mod records;
+mod reference;
+pub mod reports;
+pub mod sample;
 pub mod sessions;
 mod table;
 #[cfg(test)]
@@ -22,9 +29,10 @@ mod tests;
 mod text;
 mod views;
 
-pub use engine::{Bounds, Engine, Limits, QueryStream, Versions};
+pub use engine::{AsOf, Bounds, Engine, Limits, QueryStream, Versions};
 pub use error::QueryError;
 pub use functions::{TICKET_PATTERN, Vocabulary};
 pub use records::{RecordStream, StoredRecord};
+pub use reference::{ReferenceFile, ReferencePaths};
 pub use text::visible;
 pub use views::{VIEWS, View};

@@ -21,7 +21,7 @@ use serde::de::{DeserializeOwned, Error as _};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use utoipa::ToSchema;
 
-use crate::engine::{Bounds, Engine, Reading, Versions};
+use crate::engine::{AsOf, Bounds, Engine, Reading, Versions};
 use crate::error::QueryError;
 use crate::format;
 
@@ -389,7 +389,7 @@ impl Engine {
     pub async fn sessions(&self, filter: &SessionFilter, count: usize) -> Result<SessionPage, QueryError> {
         let count = count.clamp(1, PAGE_SESSIONS_MAX);
         let after = filter.after.as_deref().map(Cursor::decode).transpose()?;
-        let reading = self.read(Bounds::default().time).await?;
+        let reading = self.read(AsOf::Newest, Bounds::default().time).await?;
         let order = vec![
             SortExpr::new(ident("started_at"), false, false),
             SortExpr::new(ident("session_id"), true, true),
@@ -435,7 +435,7 @@ impl Engine {
     ///
     /// As [`Engine::query`].
     pub async fn session(&self, session_id: &str) -> Result<Option<SessionDetail>, QueryError> {
-        let reading = self.read(Bounds::default().time).await?;
+        let reading = self.read(AsOf::Newest, Bounds::default().time).await?;
         let of_session = || ident("session_id").eq(lit(session_id));
         let rows = reading.table("sessions", of_session()).await?.select(columns(SESSION))?;
         let rows = rows.sort_by(vec![ident("source"), place()])?;
@@ -487,7 +487,7 @@ impl Engine {
     ///
     /// [`QueryError::Store`] when the ledger cannot be read.
     pub async fn announced_recordings(&self) -> Result<Vec<Announced>, QueryError> {
-        let reading = self.read(Bounds::default().time).await?;
+        let reading = self.read(AsOf::Newest, Bounds::default().time).await?;
         let ended = ident("state").eq(lit("ended")).or(ident("uploaded").eq(lit(true)));
         let rows = reading.table("sessions", ident("output_bytes").eq(lit(0)).and(ended)).await?;
         let told = ident("uploaded").eq(lit(true)).or(ident("recording_ids").is_not_null());
@@ -508,7 +508,7 @@ impl Engine {
     ///
     /// [`QueryError::TooLarge`] when there are more than [`RECORDING_BYTES_MAX`] bytes.
     pub async fn frames(&self, source: &str, session_id: &str) -> Result<Vec<Frame>, QueryError> {
-        let reading = self.read(Bounds::default().time).await?;
+        let reading = self.read(AsOf::Newest, Bounds::default().time).await?;
         let rows = reading.context.table(Table::Frames.name()).await?;
         let rows = rows.filter(ident("session_id").eq(lit(session_id)).and(ident("source").eq(lit(source))))?;
         let mut frames = reading
@@ -546,7 +546,7 @@ impl Reading {
     }
 
     /// Rows as values.
-    async fn rows<T: DeserializeOwned>(&self, rows: DataFrame) -> Result<Vec<T>, QueryError> {
+    pub(crate) async fn rows<T: DeserializeOwned>(&self, rows: DataFrame) -> Result<Vec<T>, QueryError> {
         let mut values = Vec::new();
         for batch in self.collect(rows).await? {
             let lines = format::lines(&batch).map_err(|error| QueryError::Internal(error.to_string()))?;

@@ -39,6 +39,11 @@ pub const VIEWS: &[View] = views![
     "recording_state",
     "source_health",
     "ingest_ledger",
+    "session_approval",
+    "entitlements",
+    "recording_access",
+    "custody_activity",
+    "exceptions",
 ];
 
 /// Plans every view over the tables that the context has, and registers it there.

@@ -5,12 +5,14 @@
 //! - [`record`]: one Kafka message exactly as received, and why it could not be decoded.
 //! - [`event`]: one normalised audit fact.
 //! - [`frame`]: timed pieces of a recorded terminal session.
+//! - [`activity`]: what Custody itself was asked to do.
 //! - [`table`]: the tables of the ledger and their Arrow columns.
 //! - [`columns`]: builders from those types to Arrow record batches.
 //!
 //! The topic contracts (what a gateway has to write to Kafka) are documents in `schemas/topics/`, with examples that
 //! the decoders are tested on.
 
+pub mod activity;
 pub mod columns;
 pub mod event;
 pub mod frame;

@@ -1,6 +1,6 @@
 //! The tables of the ledger: names, Arrow columns, order of rows, and the columns that deserve statistics.
 //!
-//! All three are partitioned by `date`, the UTC day on which Custody ingested the row. Not by the day of the event: that
+//! All of them are partitioned by `date`, the UTC day on which Custody ingested the row. Not by the day of the event: that
 //! is the source's word, and one hostile message with a time of its own would open a file for each day it names. Files
 //! hold what arrived together, so the minimum and maximum of `occurred_at` prune as well as a partition would.
 
@@ -8,7 +8,7 @@ use std::sync::{Arc, LazyLock};
 
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 
-/// A table of the ledger that ingest writes.
+/// A table of the ledger.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Table {
     /// One row per message, exactly as received: from Kafka, pushed by a sender, or cut from an object at rest.
@@ -17,11 +17,16 @@ pub enum Table {
     Events,
     /// One row per run of pieces of a recorded session.
     Frames,
+    /// One row per thing that Custody was asked to do, and again when it was done.
+    Activity,
 }
 
 impl Table {
-    /// Every table, in the order in which a batch is committed: the evidence first.
-    pub const ALL: [Self; 3] = [Self::Records, Self::Events, Self::Frames];
+    /// Every table.
+    pub const ALL: [Self; 4] = [Self::Records, Self::Events, Self::Frames, Self::Activity];
+
+    /// Those that ingest writes, in the order in which a batch is committed: what was received first.
+    pub const EVIDENCE: [Self; 3] = [Self::Records, Self::Events, Self::Frames];
 
     /// Name of the table, and of its folder in the ledger.
     pub fn name(self) -> &'static str {
@@ -29,6 +34,7 @@ impl Table {
             Self::Records => "records",
             Self::Events => "events",
             Self::Frames => "frames",
+            Self::Activity => "activity",
         }
     }
 
@@ -38,6 +44,7 @@ impl Table {
             Self::Records => "One message exactly as received, decodable or not",
             Self::Events => "One normalised audit fact, derived from a record",
             Self::Frames => "A run of timed pieces of one recorded session, derived from records",
+            Self::Activity => "One thing that Custody was asked to do, or has done",
         }
     }
 
@@ -46,10 +53,12 @@ impl Table {
         static RECORDS: LazyLock<SchemaRef> = LazyLock::new(records);
         static EVENTS: LazyLock<SchemaRef> = LazyLock::new(events);
         static FRAMES: LazyLock<SchemaRef> = LazyLock::new(frames);
+        static ACTIVITY: LazyLock<SchemaRef> = LazyLock::new(activity);
         match self {
             Self::Records => RECORDS.clone(),
             Self::Events => EVENTS.clone(),
             Self::Frames => FRAMES.clone(),
+            Self::Activity => ACTIVITY.clone(),
         }
     }
 
@@ -59,6 +68,7 @@ impl Table {
             Self::Records => &["topic", "partition", "offset"],
             Self::Events => &["occurred_at", "topic", "partition", "offset", "index"],
             Self::Frames => &["session_id", "first_seq"],
+            Self::Activity => &["at", "activity_id"],
         }
     }
 
@@ -70,6 +80,7 @@ impl Table {
                 &["occurred_at", "kind", "actor", "session_id", "topic", "partition", "offset", "ingested_at"]
             }
             Self::Frames => &["session_id", "first_at", "last_at", "topic", "partition", "first_offset", "last_offset"],
+            Self::Activity => &["at", "actor", "verb"],
         }
     }
 
@@ -79,6 +90,7 @@ impl Table {
             Self::Records => &["key", "value"],
             Self::Events => &["detail"],
             Self::Frames => &["data"],
+            Self::Activity => &["sql", "detail"],
         }
     }
 }
@@ -210,6 +222,28 @@ fn frames() -> SchemaRef {
         required("partition", Int32),
         required("first_offset", Int64),
         required("last_offset", Int64),
+    ]))
+}
+
+fn activity() -> SchemaRef {
+    use DataType::{Date32, Int64, Utf8};
+    Arc::new(Schema::new(vec![
+        required("date", Date32),
+        required("activity_id", Utf8),
+        required("at", timestamp()),
+        required("actor", Utf8),
+        required("channel", Utf8),
+        optional("remote_addr", Utf8),
+        required("verb", Utf8),
+        optional("object", Utf8),
+        optional("reason", Utf8),
+        optional("sql", Utf8),
+        optional("outcome", Utf8),
+        optional("error", Utf8),
+        optional("rows", Int64),
+        optional("bytes", Int64),
+        optional("duration_ms", Int64),
+        required("detail", Utf8),
     ]))
 }
 

@@ -112,7 +112,7 @@ fn session_id(monday: Micros, number: u64) -> String {
 }
 
 /// The Monday of the last week whose Friday is over, as an instant.
-fn monday(now: Micros) -> Micros {
+pub(super) fn monday(now: Micros) -> Micros {
     let day = date_of(now) - 5;
     // The first day of 1970 was a Thursday.
     Micros::from(day - (day + 3).rem_euclid(7)) * DAY

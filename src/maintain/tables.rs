@@ -290,6 +290,7 @@ impl Retention {
             Table::Records => self.records_days,
             Table::Events => self.events_days,
             Table::Frames => self.frames_days,
+            Table::Activity => self.activity_days,
         }
     }
 }

@@ -3,10 +3,13 @@
 use std::borrow::Cow;
 use std::io::{self, Write};
 
+use custody_query::reports::Ipe;
+use custody_query::sample::Draw;
 use custody_query::sessions::{Link, LinkedSession, SessionDetail, SessionPage, Time};
 use custody_query::visible;
 use custody_replay::Recording;
 use custody_schemas::time::to_rfc3339;
+use serde_json::json;
 
 /// Cells of the list are cut to this many characters; `show` and the other formats have them whole.
 const CELL_CHARS: usize = 48;
@@ -21,6 +24,45 @@ pub(super) fn sessions(page: &SessionPage, out: &mut impl Write) -> io::Result<(
         writeln!(out, "... and more: --limit, or narrow by --actor, --target, --from, --to")?;
     }
     Ok(())
+}
+
+/// What makes the rows of a report evidence.
+pub(crate) fn ipe(ipe: &Ipe, draw: Option<&Draw>, out: &mut impl Write) -> io::Result<()> {
+    let counts = ipe.counts;
+    let parameters: Vec<_> = ipe.parameters.iter().map(|(name, value)| format!("{name} = {}", json!(value))).collect();
+    let references: Vec<_> = ipe
+        .references
+        .iter()
+        .map(|file| format!("{} ({}, {} rows, {})", file.table, file.file, file.rows, file.sha256))
+        .collect();
+    let sample = draw.map(|draw| json!(draw).to_string());
+    let took = ipe.duration_ms.map(|ms| format!(", in {} ms", ms)).unwrap_or_default();
+    let lines = [
+        ("report", format!("{} version {}: {}", ipe.report, ipe.report_version, ipe.title)),
+        ("question", ipe.question.clone()),
+        ("controls", ipe.controls.join(", ")),
+        ("entity", format!("{}, {}", ipe.entity, ipe.environment)),
+        ("period", format!("from {} to {}, the end not in it; as of {}", ipe.from, ipe.to, ipe.as_of)),
+        ("parameters", parameters.join(", ")),
+        ("population", format!("{} ({}), and {} excluded", counts.population, ipe.population, counts.excluded)),
+        (
+            "verdicts",
+            format!(
+                "{} exceptions, {} warnings, {} pass, {} information, {} cannot be judged",
+                counts.exceptions, counts.warnings, counts.pass, counts.information, counts.not_applicable
+            ),
+        ),
+        ("sample", sample.unwrap_or_default()),
+        ("completeness", ipe.completeness.statement.clone()),
+        ("tables", ipe.versions.to_string()),
+        ("references", references.join("; ")),
+        ("query", format!("SHA-256 {} (custody report show {})", ipe.sql_sha256, ipe.report)),
+        ("population", format!("SHA-256 {}", ipe.population_sha256)),
+        ("result", format!("SHA-256 {}", ipe.result_sha256)),
+        ("run", format!("by {} at {}{took}, {}", ipe.run_by, ipe.run_at, ipe.tool)),
+    ];
+    writeln!(out)?;
+    lines.iter().filter(|(_, text)| !text.is_empty()).try_for_each(|(name, text)| field(out, name, text))
 }
 
 /// Lines of cells under titles, each column as wide as its widest cell.
@@ -207,8 +249,7 @@ pub(super) fn session(detail: &SessionDetail, recording: Option<&Recording>, out
             }
         }
     }
-    let versions = detail.versions;
-    writeln!(out, "\nFrom records {}, events {}, frames {}", versions.records, versions.events, versions.frames)
+    writeln!(out, "\nFrom {}", detail.versions)
 }
 
 fn write_link(out: &mut impl Write, link: &Link) -> io::Result<()> {

@@ -11,7 +11,7 @@ use crate::support::custody::{Custody, binary, say, stderr};
 
 /// The ledger of a demo that ran for some seconds, made once for all tests. A static is never dropped, so a child removes
 /// the folder: its standard input ends when this process does, however it ends.
-fn demo() -> &'static Path {
+pub(crate) fn demo() -> &'static Path {
     static DEMO: OnceLock<(PathBuf, Child)> = OnceLock::new();
     let (ledger, _) = DEMO.get_or_init(|| {
         let folder = TempDir::with_prefix("custody-demo-").expect("a folder").keep();

@@ -13,6 +13,7 @@ use regex::Regex;
 
 use super::{is_list_of, sets, text_lists};
 use crate::error::QueryError;
+use crate::reference::ReferencePaths;
 
 /// What a ticket's id looks like when nobody says otherwise: capital letters and digits, a hyphen, digits (`INC-4711`).
 pub const TICKET_PATTERN: &str = "[A-Z][A-Z0-9]+-[0-9]+";
@@ -24,11 +25,13 @@ pub struct Vocabulary {
     pub people: HashMap<String, Vec<String>>,
     /// Regular expression of a ticket's id.
     pub ticket_pattern: String,
+    /// Files with what gateways do not publish.
+    pub reference: ReferencePaths,
 }
 
 impl Default for Vocabulary {
     fn default() -> Self {
-        Self { people: HashMap::new(), ticket_pattern: TICKET_PATTERN.to_owned() }
+        Self { people: HashMap::new(), ticket_pattern: TICKET_PATTERN.to_owned(), reference: ReferencePaths::default() }
     }
 }
 
@@ -178,7 +181,7 @@ mod tests {
     fn words(pattern: &str, people: &[(&str, &[&str])]) -> Result<Words, QueryError> {
         let aliases = |aliases: &[&str]| aliases.iter().map(|alias| (*alias).to_owned()).collect();
         let people = people.iter().map(|(name, others)| ((*name).to_owned(), aliases(others))).collect();
-        Words::new(&Vocabulary { people, ticket_pattern: pattern.to_owned() })
+        Words::new(&Vocabulary { people, ticket_pattern: pattern.to_owned(), ..Vocabulary::default() })
     }
 
     #[test]

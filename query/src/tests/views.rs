@@ -1,12 +1,19 @@
 //! What holds for every view.
 
+use custody_schemas::activity::Activity;
+use custody_schemas::event::Kind;
+
 use super::story::week;
-use super::world::World;
+use super::world::{World, start, with};
 use crate::VIEWS;
 
 #[tokio::test]
 async fn every_view_runs_on_an_empty_ledger_and_on_the_story() {
-    let (empty, full) = (World::new().await, World::of(&week()).await);
+    let watched =
+        with(start("w1", "carol", "prod-web-01", "Fri 16:00", &[]), |event| event.kind = Kind::RecordingAccess);
+    let (empty, full) = (World::new().await, World::of(&[week(), vec![watched]].concat()).await);
+    let exception = Activity { verb: "exception".to_owned(), outcome: Some("done"), ..Activity::default() };
+    full.asked(exception).await;
     for view in VIEWS {
         let sql = format!("SELECT * FROM {}", view.name);
         assert_eq!(empty.ask(&sql).await, [""; 0], "{}", view.name);

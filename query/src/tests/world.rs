@@ -6,6 +6,7 @@ use std::sync::Arc;
 use arrow::record_batch::RecordBatch;
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use custody_ledger::{Advance, Ledger, Location, Stream};
+use custody_schemas::activity::Activity;
 use custody_schemas::columns::{EventColumns, FrameColumns, RecordColumns, RowContext};
 use custody_schemas::event::{Event, Kind, Outcome, Text};
 use custody_schemas::frame::{Clock, Code, Piece};
@@ -19,6 +20,7 @@ use datafusion::execution::runtime_env::RuntimeEnv;
 use crate::engine::{Bounds, Engine, Limits, context};
 use crate::format::lines;
 use crate::functions::{Vocabulary, Words};
+use crate::reference::Reference;
 use crate::views;
 
 /// Something that came from Kafka.
@@ -306,11 +308,17 @@ impl World {
         let to = from + facts.len() as i64;
         let stream = Stream { cluster: "kafka".to_owned(), topic: "audit".to_owned(), partition: 0 };
         let advance = Advance { stream, from: self.next_offset, to };
-        for (table, rows) in Table::ALL.into_iter().zip(batches(facts, from)) {
+        for (table, rows) in Table::EVIDENCE.into_iter().zip(batches(facts, from)) {
             let mut writer = self.ledger.writer(table).await.unwrap();
             writer.append(&rows, std::slice::from_ref(&advance)).await.unwrap();
         }
         self.next_offset = Some(to);
+    }
+
+    /// Writes down that Custody was asked for something.
+    pub(super) async fn asked(&self, activity: Activity) {
+        let rows = custody_schemas::activity::rows(&[activity]).unwrap();
+        self.ledger.writer(Table::Activity).await.unwrap().append(&rows, &[]).await.unwrap();
     }
 
     /// The rows of a query, the columns of each in line; `-` is null.
@@ -336,7 +344,7 @@ pub(super) async fn in_memory(parts: &[&[Fact]]) -> SessionContext {
     let limits = Limits { cores: 2, ..Limits::default() };
     let words = Arc::new(Words::new(&vocabulary()).unwrap());
     let context = context(RuntimeEnv::default(), &limits, &words).unwrap();
-    let mut columns = Table::ALL.map(|_| Vec::new());
+    let mut columns = Table::EVIDENCE.map(|_| Vec::new());
     let mut from = 0;
     for part in parts {
         for (column, batch) in columns.iter_mut().zip(batches(part, from)) {
@@ -344,9 +352,14 @@ pub(super) async fn in_memory(parts: &[&[Fact]]) -> SessionContext {
         }
         from += part.len() as i64;
     }
-    for (table, batches) in Table::ALL.into_iter().zip(columns) {
+    for (table, batches) in Table::EVIDENCE.into_iter().zip(columns) {
         let rows = MemTable::try_new(table.schema(), vec![batches]).unwrap();
         context.register_table(table.name(), Arc::new(rows)).unwrap();
+    }
+    let nothing = MemTable::try_new(Table::Activity.schema(), vec![vec![]]).unwrap();
+    context.register_table(Table::Activity.name(), Arc::new(nothing)).unwrap();
+    for (name, table) in Reference::load(&vocabulary()).unwrap().tables() {
+        context.register_table(*name, table.clone()).unwrap();
     }
     views::register(&context).await.unwrap();
     context

@@ -1,0 +1,124 @@
+//! Who looked is evidence too: what Custody is asked for is written into the ledger before it is answered.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use custody_ledger::{Ledger, TableWriter};
+use custody_schemas::activity::{Activity, rows};
+use custody_schemas::table::Table;
+use custody_schemas::time::Micros;
+use tokio::sync::Mutex;
+use uuid::Uuid;
+
+use crate::config::Config;
+use crate::exit::Failure;
+
+/// Where activity is written down.
+#[derive(Debug, Clone)]
+pub(crate) struct Journal {
+    /// None where nothing is written down, because the configuration says so.
+    writer: Option<Arc<Mutex<TableWriter>>>,
+    channel: &'static str,
+}
+
+/// How something ended.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Ended {
+    pub(crate) rows: Option<u64>,
+    pub(crate) bytes: Option<u64>,
+    /// Rows were left out.
+    pub(crate) cut: bool,
+}
+
+/// Something that was written down and is now being done.
+#[derive(Debug)]
+pub(crate) struct Entry {
+    journal: Journal,
+    activity: Activity,
+    began: Instant,
+}
+
+impl Journal {
+    /// # Errors
+    ///
+    /// When the table cannot be opened.
+    pub(crate) async fn open(config: &Config, ledger: &Ledger, channel: &'static str) -> Result<Self, Failure> {
+        let writer = match config.activity.record {
+            true => Some(Arc::new(Mutex::new(ledger.writer(Table::Activity).await?))),
+            false => None,
+        };
+        Ok(Self { writer, channel })
+    }
+
+    /// Writes down what is asked for; it is in the ledger when this returns.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be written: then it is not to be answered.
+    pub(crate) async fn begin(&self, activity: Activity) -> Result<Entry, Failure> {
+        let activity_id = Uuid::new_v4().to_string();
+        let activity = Activity { activity_id, at: now(), channel: self.channel.to_owned(), ..activity };
+        self.write(&activity).await?;
+        Ok(Entry { journal: self.clone(), activity, began: Instant::now() })
+    }
+
+    /// Writes down what is done by being written down.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be written.
+    pub(crate) async fn did(&self, activity: Activity) -> Result<(), Failure> {
+        if self.writer.is_none() {
+            let why = "activity.record is off: what is said of exceptions would be kept nowhere";
+            return Err(Failure::usage(anyhow::anyhow!(why)));
+        }
+        self.begin(Activity { outcome: Some("done"), ..activity }).await.map(drop)
+    }
+
+    async fn write(&self, activity: &Activity) -> Result<(), Failure> {
+        let Some(writer) = &self.writer else { return Ok(()) };
+        let rows = rows(std::slice::from_ref(activity)).map_err(Failure::broken)?;
+        let mut writer = writer.lock().await;
+        writer.append(&rows, &[]).await.map(drop).map_err(|error| {
+            Failure::broken(anyhow::Error::new(error).context(
+                "who asks for what cannot be written into the ledger, so it is not answered (activity.record = false \
+                 in the configuration goes without)",
+            ))
+        })
+    }
+}
+
+impl Entry {
+    /// Writes down how it ended. That this fails changes no answer that was given.
+    pub(crate) async fn end(self, ended: Result<Ended, &Failure>) {
+        let number = |of: Option<u64>| of.and_then(|of| i64::try_from(of).ok());
+        let (outcome, error, ended) = match ended {
+            Ok(ended) => (if ended.cut { "cut" } else { "done" }, None, ended),
+            Err(failure) => {
+                (if failure.is_refusal() { "refused" } else { "failed" }, Some(failure.to_string()), Ended::default())
+            }
+        };
+        let activity = Activity {
+            at: now(),
+            outcome: Some(outcome),
+            error,
+            rows: number(ended.rows),
+            bytes: number(ended.bytes),
+            duration_ms: i64::try_from(self.began.elapsed().as_millis()).ok(),
+            ..self.activity
+        };
+        if let Err(error) = self.journal.write(&activity).await {
+            tracing::warn!(%error, activity = activity.activity_id, "how it ended was not written down");
+        }
+    }
+}
+
+/// The time, in microseconds since the Unix epoch.
+pub(crate) fn now() -> Micros {
+    chrono::Utc::now().timestamp_micros()
+}
+
+/// Who sits at this terminal, as the operating system says.
+pub(crate) fn operator() -> String {
+    whoami::username().unwrap_or_else(|_| "unknown".to_owned())
+}
