@@ -91,13 +91,18 @@ impl Journal {
 impl Entry {
     /// Writes down how it ended. That this fails changes no answer that was given.
     pub(crate) async fn end(self, ended: Result<Ended, &Failure>) {
-        let number = |of: Option<u64>| of.and_then(|of| i64::try_from(of).ok());
-        let (outcome, error, ended) = match ended {
-            Ok(ended) => (if ended.cut { "cut" } else { "done" }, None, ended),
+        match ended {
+            Ok(ended) => self.close(if ended.cut { "cut" } else { "done" }, None, ended).await,
             Err(failure) => {
-                (if failure.is_refusal() { "refused" } else { "failed" }, Some(failure.to_string()), Ended::default())
+                let outcome = if failure.is_refusal() { "refused" } else { "failed" };
+                self.close(outcome, Some(failure.to_string()), Ended::default()).await;
             }
-        };
+        }
+    }
+
+    /// The same in the words of the table.
+    pub(crate) async fn close(self, outcome: &'static str, error: Option<String>, ended: Ended) {
+        let number = |of: Option<u64>| of.and_then(|of| i64::try_from(of).ok());
         let activity = Activity {
             at: now(),
             outcome: Some(outcome),

@@ -69,8 +69,17 @@ pub(crate) enum Command {
     /// /hoop). Answers when a message is safe: acknowledged by Kafka, or committed in the ledger where kafka.brokers is
     /// empty. Set collect.listen.
     Collect,
-    /// Serve the ledger over HTTP
+    /// Serve the ledger over HTTP, and where wire.listen is set to clients of PostgreSQL
     Serve(Listen),
+    /// Make the line of a user of [wire] from a password
+    ///
+    /// Reads the password from the terminal, or from standard input, and prints a line for [wire.users] or the file of
+    /// wire.users_file. The line lets Custody check the password; nobody can log in with it.
+    WirePassword {
+        /// Name of the user
+        #[arg(value_parser = parse_user)]
+        name: String,
+    },
     /// Import recordings and logs at rest: files, folders, object-store prefixes
     Import(Import),
     /// Keep the ledger in order: put small files together, clean logs, remove orphans, let expired days go
@@ -587,6 +596,11 @@ fn parse_source(text: &str) -> Result<custody_ingest::source::SourceKind, String
     custody_ingest::source::SourceKind::from_name(text)
         .filter(|kind| matches!(kind, Teleport | Boundary | Opa | Hoop | Tlog))
         .ok_or_else(|| "expected teleport, boundary, opa, hoop or tlog".to_owned())
+}
+
+fn parse_user(text: &str) -> Result<String, String> {
+    let is_name = (1..=63).contains(&text.len()) && !text.chars().any(|c| c.is_control() || matches!(c, '"' | '\\'));
+    is_name.then(|| text.to_owned()).ok_or_else(|| "expected up to 63 bytes without quotes".to_owned())
 }
 
 fn parse_session_id(text: &str) -> Result<String, String> {

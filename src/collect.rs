@@ -126,7 +126,7 @@ fn tls(tls: &Tls) -> anyhow::Result<RustlsConfig> {
     Ok(RustlsConfig::from_config(Arc::new(config)))
 }
 
-fn certificates(file: &Path) -> anyhow::Result<Vec<CertificateDer<'static>>> {
+pub(crate) fn certificates(file: &Path) -> anyhow::Result<Vec<CertificateDer<'static>>> {
     let read = || CertificateDer::pem_file_iter(file)?.collect::<Result<Vec<_>, _>>();
     let certificates = read().with_context(|| format!("{} holds no certificate in PEM", file.display()))?;
     anyhow::ensure!(!certificates.is_empty(), "{} holds no certificate in PEM", file.display());

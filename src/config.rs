@@ -29,6 +29,7 @@ pub(crate) struct Config {
     /// When a batch is committed.
     pub(crate) flush: Flush,
     pub(crate) http: Http,
+    pub(crate) wire: Wire,
     pub(crate) query: Query,
     pub(crate) collect: Collect,
     /// Where a decision's input says what.
@@ -304,6 +305,38 @@ impl Default for Http {
     }
 }
 
+/// `[wire]`: the ledger for clients of PostgreSQL.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Wire {
+    /// Address and port to listen on; nothing is listened on without.
+    pub(crate) listen: Option<SocketAddr>,
+    /// Who may ask, as `name = "verifier"`: lines of `custody wire-password NAME`.
+    pub(crate) users: BTreeMap<String, String>,
+    /// A file with more of them.
+    pub(crate) users_file: Option<PathBuf>,
+    /// Certificates; with them, only encrypted connections are taken.
+    pub(crate) tls: Option<ServerTls>,
+    /// Connections at once.
+    pub(crate) connections_max: usize,
+}
+
+impl Default for Wire {
+    fn default() -> Self {
+        Self { listen: None, users: BTreeMap::new(), users_file: None, tls: None, connections_max: 64 }
+    }
+}
+
+/// `[wire.tls]`: files in PEM.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ServerTls {
+    /// Certificate chain of this server.
+    pub(crate) cert: PathBuf,
+    /// Its private key.
+    pub(crate) key: PathBuf,
+}
+
 /// `[query]`: what one question may cost.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -335,6 +368,7 @@ impl Default for Config {
             topics: default_topics(),
             flush: Flush::default(),
             http: Http::default(),
+            wire: Wire::default(),
             query: Query::default(),
             collect: Collect::default(),
             opa: OpaMapping::default(),
@@ -368,13 +402,14 @@ pub(crate) fn default_topics() -> Vec<Topic> {
 }
 
 /// Names of configuration sections: `CUSTODY_` variables that begin with another are not ours.
-const SECTIONS: [&str; 16] = [
+const SECTIONS: [&str; 17] = [
     "data",
     "store",
     "kafka",
     "topics",
     "flush",
     "http",
+    "wire",
     "query",
     "collect",
     "opa",
@@ -533,6 +568,9 @@ impl Config {
             *value = "********".to_owned();
         }
         shown.collect.tokens.fill("********".to_owned());
+        for verifier in shown.wire.users.values_mut() {
+            *verifier = "********".to_owned();
+        }
         for place in shown.recordings.from.iter_mut().chain([&mut shown.data]) {
             *place = custody_ledger::without_secrets(place);
         }

@@ -90,6 +90,11 @@ impl State {
         })
     }
 
+    /// What answers.
+    pub(crate) fn engine(&self) -> Arc<Engine> {
+        self.engine.clone()
+    }
+
     /// Writes down what somebody asks for.
     async fn begin(&self, from: SocketAddr, activity: Activity) -> Result<Entry, ApiError> {
         let (actor, remote_addr) = (caller(from), Some(from.to_string()));

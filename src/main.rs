@@ -17,6 +17,7 @@ mod report;
 mod run;
 mod show;
 mod shutdown;
+mod wire;
 
 use std::process::ExitCode;
 
@@ -29,11 +30,16 @@ use crate::cli::{Cli, Command, DemoPart};
 use crate::config::Config;
 use crate::exit::Failure;
 
+/// Stack of each thread: enough for the deepest statement that the engine takes, four times over.
+const STACK_BYTES: usize = 32 << 20;
+
 fn main() -> ExitCode {
     share_memory();
     let cli = Cli::parse();
     start_log(&cli);
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+    // A statement of many operators is planned by walking down as many levels. The memory is taken when it is used.
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    let runtime = match builder.enable_all().thread_stack_size(STACK_BYTES).build() {
         Ok(runtime) => runtime,
         Err(error) => return Failure::broken(error).report(),
     };
@@ -68,6 +74,9 @@ async fn dispatch(cli: Cli) -> Result<(), Failure> {
         );
         return Ok(());
     }
+    if let Command::WirePassword { name } = &cli.command {
+        return wire::print_verifier(name);
+    }
     let data = cli.global.data.as_deref();
     let config = Config::load(cli.global.config.as_deref(), data).map_err(Failure::usage)?;
     match cli.command {
@@ -92,8 +101,8 @@ async fn dispatch(cli: Cli) -> Result<(), Failure> {
         Command::Config => run::print_config(&config),
         Command::Doctor => doctor::run(&config).await,
         Command::Bench(bench) => bench::run(&config, bench).await,
-        // Handled above: completions need no configuration.
-        Command::Completions { .. } => Ok(()),
+        // Handled above: they need no configuration.
+        Command::Completions { .. } | Command::WirePassword { .. } => Ok(()),
     }
 }
 

@@ -14,7 +14,7 @@ use tokio::sync::watch;
 use crate::cli::{Listen, Watched};
 use crate::config::Config;
 use crate::exit::Failure;
-use crate::{collect, http, import, maintain, shutdown};
+use crate::{collect, http, import, maintain, shutdown, wire};
 
 /// `custody up`: ingest, collect, serve and maintain, until asked to stop.
 pub(crate) async fn up(config: Config, listen: &Listen) -> Result<(), Failure> {
@@ -27,6 +27,7 @@ pub(crate) async fn up(config: Config, listen: &Listen) -> Result<(), Failure> {
     let health = Health::default();
     let metrics = install_metrics()?;
     let listener = bind(address).await?;
+    let wired = wire::listen(&config).await?;
     let collecting = match collecting {
         Some(address) => Some(bind(address).await?),
         None => None,
@@ -37,7 +38,8 @@ pub(crate) async fn up(config: Config, listen: &Listen) -> Result<(), Failure> {
         // The tables are made by ingest, once the store answers.
         let Some(ledger) = wait_for_ledger(&location, stop.clone()).await? else { return Ok(()) };
         let state = http::State::open(&config, &ledger, Some(health.clone()), metrics).await?;
-        http::serve(listener, state, stop.clone()).await
+        let wire = wire::serve(wired, &config, &ledger, state.engine(), stop.clone());
+        tokio::try_join!(http::serve(listener, state, stop.clone()), wire).map(drop)
     };
     let collecting = async {
         let Some(listener) = collecting else { return Ok(()) };
@@ -167,7 +169,9 @@ pub(crate) async fn serve(config: Config, listen: &Listen) -> Result<(), Failure
     let stop = shutdown::requested(None)?;
     let ledger = Ledger::existing(config.location()?).await?;
     let state = http::State::open(&config, &ledger, None, install_metrics()?).await?;
-    http::serve(bind(address).await?, state, stop).await
+    let (listener, wired) = (bind(address).await?, wire::listen(&config).await?);
+    let wire = wire::serve(wired, &config, &ledger, state.engine(), stop.clone());
+    tokio::try_join!(http::serve(listener, state, stop), wire).map(drop)
 }
 
 /// Where to listen. An address that others reach is refused unless it was said that nobody will be asked who they are.

@@ -3,29 +3,35 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::num::NonZero;
+use std::ops::ControlFlow;
 use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{DataType, SchemaRef};
 use arrow::record_batch::RecordBatch;
 use custody_ledger::Ledger;
 use custody_schemas::table::Table;
 use custody_schemas::time::{Micros, Parsed, parse_rfc3339, to_rfc3339};
 use datafusion::catalog::TableProvider;
-use datafusion::common::config::Dialect;
+use datafusion::common::config::{Dialect, SqlParserOptions};
 use datafusion::common::{ParamValues, ScalarValue};
 use datafusion::dataframe::DataFrame;
+use datafusion::error::DataFusionError;
 use datafusion::execution::context::{SQLOptions, SessionContext};
 use datafusion::execution::memory_pool::FairSpillPool;
 use datafusion::execution::object_store::{DefaultObjectStoreRegistry, ObjectStoreRegistry};
 use datafusion::execution::registry::FunctionRegistry;
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
-use datafusion::execution::{SendableRecordBatchStream, SessionState, SessionStateBuilder};
+use datafusion::execution::{SendableRecordBatchStream, SessionStateBuilder};
+use datafusion::logical_expr::LogicalPlan;
 use datafusion::prelude::SessionConfig;
 use datafusion::sql::parser::{DFParserBuilder, Statement};
 use datafusion::sql::sqlparser::ast;
 use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
+use datafusion::sql::sqlparser::keywords::Keyword;
+use datafusion::sql::sqlparser::parser::ParserError;
+use datafusion::sql::sqlparser::tokenizer::{Token, Tokenizer};
 use deltalake::DeltaTable;
 use deltalake::delta_datafusion::{DeltaScanConfig, DeltaScanNext};
 use futures::StreamExt;
@@ -36,8 +42,10 @@ use utoipa::ToSchema;
 
 use crate::error::QueryError;
 use crate::functions::{Vocabulary, Words};
+use crate::pg_catalog::{self, Catalog, DATABASE, SCHEMA};
 use crate::reference::{Reference, ReferenceFile};
 use crate::table::LedgerTable;
+use crate::views::PlannedView;
 use crate::{functions, text, views};
 
 /// What the engine may use.
@@ -167,6 +175,13 @@ impl FromStr for AsOf {
 /// The longest SQL text, in bytes. The time that planning takes grows with it and cannot be interrupted.
 const SQL_BYTES_MAX: usize = 64 * 1024;
 
+/// Operators of one statement. Each may be one level deeper than the one before (`1+1+1`), without a bracket that the
+/// parser would count, and whoever walks down that far needs a stack that large: see `thread_stack_size` in the binary.
+const OPERATORS_MAX: usize = 2000;
+
+/// Tables and views that one statement names. What planning takes grows with the square of them.
+const RELATIONS_MAX: usize = 64;
+
 /// Functions that make a large value of small ones at once, outside of what the memory limit sees.
 const UNBOUNDED_FUNCTIONS: [&str; 7] =
     ["repeat", "lpad", "rpad", "array_repeat", "array_resize", "range", "generate_series"];
@@ -196,6 +211,7 @@ struct Held {
 struct Snapshot {
     versions: Versions,
     reference: Arc<Reference>,
+    views: Vec<PlannedView>,
     tables: Vec<(&'static str, Arc<dyn TableProvider>)>,
 }
 
@@ -220,7 +236,7 @@ impl Engine {
         let read_at = Instant::now();
         let [records, events, frames, activity] = Table::ALL.map(|table| ledger.open(table));
         let tables: [DeltaTable; 4] = tokio::try_join!(records, events, frames, activity)?.into();
-        let snapshot = Arc::new(snapshot(&runtime, &limits, &reference, &tables).await?);
+        let snapshot = Arc::new(snapshot(&runtime, &limits, &reference, &tables, None).await?);
         let held = Mutex::new(Held { tables, reference, snapshot, read_at });
         let turns = Arc::new(Semaphore::new(limits.queries));
         Ok(Self { held, runtime, turns, limits, vocabulary: vocabulary.clone() })
@@ -243,7 +259,38 @@ impl Engine {
     ///
     /// As [`Engine::query`], and [`QueryError::Gone`] when that state can no longer be read.
     pub async fn query_as_of(&self, sql: &str, as_of: AsOf, bounds: Bounds) -> Result<QueryStream, QueryError> {
-        self.read(as_of, bounds.time).await?.stream(sql, HashMap::new(), bounds.rows).await
+        self.run(parse(sql)?, Vec::new(), as_of, bounds).await
+    }
+
+    /// The same of a statement that was read already, with values in the place of `$1`, `$2`, ...
+    pub(crate) async fn run(
+        &self,
+        statement: Statement,
+        parameters: Vec<ScalarValue>,
+        as_of: AsOf,
+        bounds: Bounds,
+    ) -> Result<QueryStream, QueryError> {
+        let reading = self.read(as_of, bounds.time).await?;
+        let (batches, schema) = reading
+            .within(async {
+                let frame = reading.frame(statement, ParamValues::from(parameters)).await?;
+                let batches = frame.execute_stream().await?;
+                let schema = batches.schema();
+                Ok((batches, schema))
+            })
+            .await?;
+        Ok(QueryStream { reading, batches, schema, rows_left: bounds.rows, truncated: false, over: false })
+    }
+
+    /// What a statement would yield, and the types that its parameters are taken for, as far as that can be told.
+    pub(crate) async fn describe(
+        &self,
+        statement: Statement,
+        time: Option<Duration>,
+    ) -> Result<(SchemaRef, HashMap<String, Option<DataType>>), QueryError> {
+        let reading = self.read(AsOf::Newest, time).await?;
+        let plan = reading.within(reading.plan(statement)).await?;
+        Ok((plan.schema().inner().clone(), plan.get_parameter_types()?))
     }
 
     /// The versions that a question would be answered from now.
@@ -277,9 +324,7 @@ impl Engine {
             let memory_pool = Arc::new(FairSpillPool::new(self.limits.memory_bytes));
             let runtime = RuntimeEnv { memory_pool, ..self.runtime.clone() };
             let context = context(runtime, &self.limits, snapshot.reference.words())?;
-            for (name, table) in &snapshot.tables {
-                context.register_table(*name, table.clone())?;
-            }
+            context.register_catalog(DATABASE, Arc::new(Catalog::new(&snapshot.tables)?));
             let references = snapshot.reference.files().to_vec();
             Ok(Reading { context, versions: snapshot.versions, references, limit, _turn: turn })
         })
@@ -303,7 +348,8 @@ impl Engine {
             changed = true;
         }
         if changed {
-            let newest = snapshot(&self.runtime, &self.limits, &held.reference, &held.tables).await?;
+            let newest = snapshot(&self.runtime, &self.limits, &held.reference, &held.tables, Some(&held.snapshot));
+            let newest = newest.await?;
             held.snapshot = Arc::new(newest);
         }
         held.read_at = read_at;
@@ -349,7 +395,7 @@ impl Engine {
                 ))
             })?;
         }
-        Ok(Arc::new(snapshot(&self.runtime, &self.limits, &newest.reference, &tables).await?))
+        Ok(Arc::new(snapshot(&self.runtime, &self.limits, &newest.reference, &tables, Some(&newest)).await?))
     }
 }
 
@@ -378,28 +424,29 @@ impl Reading {
         self.within(async { Ok(rows.collect().await?) }).await
     }
 
-    /// Begins to answer a statement, whose placeholders have these values.
-    pub(crate) async fn stream(
-        self,
-        sql: &str,
-        parameters: HashMap<&str, ScalarValue>,
-        rows_max: Option<usize>,
-    ) -> Result<QueryStream, QueryError> {
-        let (batches, schema) = self
-            .within(async {
-                let batches = self.sql(sql, parameters).await?.execute_stream().await?;
-                let schema = batches.schema();
-                Ok((batches, schema))
-            })
-            .await?;
-        Ok(QueryStream { reading: self, batches, schema, rows_left: rows_max, truncated: false })
+    /// A statement of Custody's own as a frame, with values in the place of its named placeholders.
+    pub(crate) async fn sql(&self, sql: &str, parameters: HashMap<&str, ScalarValue>) -> Result<DataFrame, QueryError> {
+        let values = parameters.into_iter().map(|(name, value)| (name.to_owned(), value.into()));
+        self.frame(parse(sql)?, ParamValues::Map(values.collect())).await
+    }
+
+    /// A statement as a frame, if it only reads.
+    async fn frame(&self, statement: Statement, parameters: ParamValues) -> Result<DataFrame, QueryError> {
+        let mut plan = self.plan(statement).await?;
+        let is_empty = match &parameters {
+            ParamValues::List(values) => values.is_empty(),
+            ParamValues::Map(values) => values.is_empty(),
+        };
+        if !is_empty {
+            plan = plan.with_param_values(parameters)?;
+        }
+        Ok(DataFrame::new(self.context.state(), plan))
     }
 
     /// Plans a statement, if it only reads.
-    pub(crate) async fn sql(&self, sql: &str, parameters: HashMap<&str, ScalarValue>) -> Result<DataFrame, QueryError> {
-        let state = self.context.state();
-        let statement = read_only(&state, sql)?;
-        let plan = state.statement_to_plan(statement).await?;
+    async fn plan(&self, statement: Statement) -> Result<LogicalPlan, QueryError> {
+        read_only(&statement)?;
+        let plan = self.context.state().statement_to_plan(statement).await?;
         // Planning changes nothing, and a frame over a plan only yields rows: what is refused here had no effect yet.
         SQLOptions::new()
             .with_allow_ddl(false)
@@ -410,13 +457,7 @@ impl Reading {
             QueryError::Invalid(message) => QueryError::Forbidden(message),
             other => other,
         })?;
-        let frame = DataFrame::new(state, plan);
-        if parameters.is_empty() {
-            return Ok(frame);
-        }
-        let values: HashMap<String, _> =
-            parameters.into_iter().map(|(name, value)| (name.to_owned(), value.into())).collect();
-        Ok(frame.with_param_values(ParamValues::Map(values))?)
+        Ok(plan)
     }
 }
 
@@ -427,6 +468,7 @@ pub struct QueryStream {
     schema: SchemaRef,
     rows_left: Option<usize>,
     truncated: bool,
+    over: bool,
 }
 
 impl QueryStream {
@@ -445,6 +487,11 @@ impl QueryStream {
         self.truncated
     }
 
+    /// Whether the last row was given.
+    pub(crate) fn is_over(&self) -> bool {
+        self.over
+    }
+
     /// The next rows; `None` after the last. After an error the stream is of no more use.
     ///
     /// # Errors
@@ -456,7 +503,11 @@ impl QueryStream {
         }
         let next = within(self.reading.limit, async { Ok(self.batches.next().await.transpose()?) }).await;
         let batch = match next {
-            Ok(batch) => batch?,
+            Ok(None) => {
+                self.over = true;
+                return None;
+            }
+            Ok(Some(batch)) => batch,
             Err(error) => return Some(Err(error)),
         };
         let Some(left) = &mut self.rows_left else {
@@ -482,13 +533,21 @@ async fn within<T>(
     }
 }
 
-/// Parses one statement and refuses those that do anything but read.
-fn read_only(state: &SessionState, sql: &str) -> Result<Statement, QueryError> {
+/// Parses one statement.
+pub(crate) fn parse(sql: &str) -> Result<Statement, QueryError> {
     if sql.len() > SQL_BYTES_MAX {
         return Err(QueryError::Invalid(format!("the SQL text has more than {SQL_BYTES_MAX} bytes")));
     }
-    let recursion = state.config_options().sql_parser.recursion_limit.get();
-    let mut statements = DFParserBuilder::new(sql)
+    let tokens = Tokenizer::new(&PostgreSqlDialect {}, sql).tokenize_with_location().map_err(|error| {
+        // In the parser's words, which name the place.
+        QueryError::from(DataFusionError::from(ParserError::from(error)))
+    })?;
+    if tokens.iter().filter(|token| nests(&token.token)).count() > OPERATORS_MAX {
+        let message = format!("the statement has more than {OPERATORS_MAX} operators: for many OR there is IN (...)");
+        return Err(QueryError::Invalid(message));
+    }
+    let recursion = SqlParserOptions::default().recursion_limit.get();
+    let mut statements = DFParserBuilder::new(tokens)
         .with_dialect(&PostgreSqlDialect {})
         .with_recursion_limit(recursion)
         .build()?
@@ -498,9 +557,62 @@ fn read_only(state: &SessionState, sql: &str) -> Result<Statement, QueryError> {
     if !statements.is_empty() {
         return Err(QueryError::Forbidden("several statements were given".to_owned()));
     }
-    let mut inner = &statement;
+    Ok(statement)
+}
+
+/// Whether what comes after a token may be one level deeper, or what comes before it.
+fn nests(token: &Token) -> bool {
+    use Keyword as K;
+    match token {
+        Token::Word(word) => matches!(
+            word.keyword,
+            K::AND
+                | K::AT
+                | K::BETWEEN
+                | K::COLLATE
+                | K::DIV
+                | K::EXCEPT
+                | K::ILIKE
+                | K::IN
+                | K::INTERSECT
+                | K::IS
+                | K::MINUS
+                | K::JOIN
+                | K::LIKE
+                | K::NOT
+                | K::NOTNULL
+                | K::OPERATOR
+                | K::OR
+                | K::OVERLAPS
+                | K::REGEXP
+                | K::RLIKE
+                | K::SELECT
+                | K::SIMILAR
+                | K::UNION
+                | K::XOR
+        ),
+        Token::Number(..) | Token::SingleQuotedString(_) | Token::Whitespace(_) | Token::Comma | Token::Period => false,
+        Token::LParen | Token::RParen | Token::RBracket | Token::Placeholder(_) => false,
+        _ => true,
+    }
+}
+
+/// Refuses statements that do anything but read.
+fn read_only(statement: &Statement) -> Result<(), QueryError> {
+    let mut inner = statement;
     while let Statement::Explain(explain) = inner {
         inner = &explain.statement;
+    }
+    if let Statement::Statement(statement) = inner {
+        let mut relations = 0;
+        let _ = ast::visit_relations(statement.as_ref(), |_| {
+            relations += 1;
+            ControlFlow::<()>::Continue(())
+        });
+        if relations > RELATIONS_MAX {
+            let message = format!("the statement has more than {RELATIONS_MAX} tables and views in it");
+            return Err(QueryError::Invalid(message));
+        }
     }
     let reads = match inner {
         Statement::Statement(statement) => matches!(
@@ -515,7 +627,7 @@ fn read_only(state: &SessionState, sql: &str) -> Result<Statement, QueryError> {
         _ => false,
     };
     if reads {
-        return Ok(statement);
+        return Ok(());
     }
     let text = inner.to_string();
     let verb = text.split_whitespace().next().unwrap_or_default();
@@ -525,7 +637,7 @@ fn read_only(state: &SessionState, sql: &str) -> Result<Statement, QueryError> {
 /// A context that knows the engine's functions and no table.
 pub(crate) fn context(runtime: RuntimeEnv, limits: &Limits, words: &Arc<Words>) -> Result<SessionContext, QueryError> {
     let mut config = SessionConfig::new()
-        .with_default_catalog_and_schema("custody", "ledger")
+        .with_default_catalog_and_schema(DATABASE, SCHEMA)
         .with_information_schema(true)
         .with_target_partitions(limits.cores);
     // The generic dialect takes the comma of `SELECT source, cluster` for one too many: what follows is a keyword.
@@ -547,6 +659,7 @@ pub(crate) fn context(runtime: RuntimeEnv, limits: &Limits, words: &Arc<Words>) 
         let _ = state.deregister_udf(name);
     }
     let mut context = SessionContext::new_with_state(state);
+    pg_catalog::functions::register(&context);
     functions::register(&mut context, words)?;
     Ok(context)
 }
@@ -556,6 +669,7 @@ async fn snapshot(
     limits: &Limits,
     reference: &Arc<Reference>,
     tables: &[DeltaTable; 4],
+    before: Option<&Snapshot>,
 ) -> Result<Snapshot, QueryError> {
     let context = context(runtime.clone(), limits, reference.words())?;
     let mut registered: Vec<(&'static str, Arc<dyn TableProvider>)> = Vec::new();
@@ -572,6 +686,12 @@ async fn snapshot(
         context.register_table(*name, table.clone())?;
         registered.push((*name, table.clone()));
     }
-    registered.extend(views::register(&context).await?);
-    Ok(Snapshot { versions: Versions::of(tables), reference: reference.clone(), tables: registered })
+    // The functions in a plan are those of the reference data that it was made with.
+    let before = before.filter(|before| Arc::ptr_eq(&before.reference, reference));
+    let views = match before {
+        Some(before) => views::rebind(&before.views, &registered)?,
+        None => views::plan(&context).await?,
+    };
+    registered.extend(views.iter().map(PlannedView::table));
+    Ok(Snapshot { versions: Versions::of(tables), reference: reference.clone(), views, tables: registered })
 }

@@ -7,6 +7,7 @@
 //! - [`sessions`]: pages of sessions, everything known of one, its frames, as typed values.
 //! - [`evidence`]: reports as one zip that an auditor can read, check and perform again.
 //! - [`mod@format`]: rows as a table, CSV, JSON, NDJSON or an Arrow stream.
+//! - [`wire`]: the same answers for clients of PostgreSQL.
 //!
 //! Beside the three tables and the views there are the functions `utf8_lossy(bytes)`, `printable(bytes, n)`,
 //! `byte_length(bytes)`, `tickets(text)`, `person(text)`, `text_set(lists)`, the aggregates `text_union(text)` and
@@ -18,6 +19,7 @@ mod error;
 pub mod evidence;
 pub mod format;
 mod functions;
+mod pg_catalog;
 mod records;
 mod reference;
 pub mod reports;
@@ -28,6 +30,7 @@ mod table;
 mod tests;
 mod text;
 mod views;
+pub mod wire;
 
 pub use engine::{AsOf, Bounds, Engine, Limits, QueryStream, Versions};
 pub use error::QueryError;

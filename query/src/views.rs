@@ -2,11 +2,15 @@
 //!
 //! To add one: a file, and a line in [`VIEWS`] after the views that it uses. The tests run every view of the list.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use datafusion::catalog::TableProvider;
+use datafusion::catalog::default_table_source::provider_as_source;
 use datafusion::catalog::view::ViewTable;
+use datafusion::common::tree_node::Transformed;
 use datafusion::execution::context::SessionContext;
+use datafusion::logical_expr::LogicalPlan;
 
 use crate::error::QueryError;
 
@@ -46,21 +50,62 @@ pub const VIEWS: &[View] = views![
     "exceptions",
 ];
 
+/// A view with its plan over the tables of one state of the ledger.
+#[derive(Debug)]
+pub(crate) struct PlannedView {
+    view: &'static View,
+    plan: LogicalPlan,
+}
+
+impl PlannedView {
+    /// As a table of the catalogue.
+    pub(crate) fn table(&self) -> (&'static str, Arc<dyn TableProvider>) {
+        (self.view.name, Arc::new(ViewTable::new(self.plan.clone(), Some(self.view.sql.to_owned()))))
+    }
+}
+
 /// Plans every view over the tables that the context has, and registers it there.
 ///
 /// # Errors
 ///
 /// [`QueryError::Internal`]: a view that cannot be planned is a defect of this crate.
-pub(crate) async fn register(
-    context: &SessionContext,
-) -> Result<Vec<(&'static str, Arc<dyn TableProvider>)>, QueryError> {
-    let mut views: Vec<(&'static str, Arc<dyn TableProvider>)> = Vec::with_capacity(VIEWS.len());
+pub(crate) async fn plan(context: &SessionContext) -> Result<Vec<PlannedView>, QueryError> {
+    let mut views = Vec::with_capacity(VIEWS.len());
     for view in VIEWS {
         let plan = context.state().create_logical_plan(view.sql).await;
         let plan = plan.map_err(|error| QueryError::Internal(format!("view {}: {error}", view.name)))?;
-        let table: Arc<dyn TableProvider> = Arc::new(ViewTable::new(plan, Some(view.sql.to_owned())));
-        context.register_table(view.name, table.clone())?;
-        views.push((view.name, table));
+        let planned = PlannedView { view, plan };
+        let (name, table) = planned.table();
+        context.register_table(name, table)?;
+        views.push(planned);
     }
     Ok(views)
+}
+
+/// The same plans over other tables of the same names and columns: planning takes many times as long, and every commit
+/// is another state.
+///
+/// # Errors
+///
+/// Those of DataFusion, which has none here.
+pub(crate) fn rebind(
+    views: &[PlannedView],
+    tables: &[(&'static str, Arc<dyn TableProvider>)],
+) -> Result<Vec<PlannedView>, QueryError> {
+    let sources: HashMap<&str, _> =
+        tables.iter().map(|(name, table)| (*name, provider_as_source(table.clone()))).collect();
+    let bind = |node: LogicalPlan| match node {
+        LogicalPlan::TableScan(mut scan) => {
+            if let Some(source) = sources.get(scan.table_name.table()) {
+                scan.source = source.clone();
+            }
+            Ok(Transformed::yes(LogicalPlan::TableScan(scan)))
+        }
+        other => Ok(Transformed::no(other)),
+    };
+    let rebound = views.iter().map(|PlannedView { view, plan }| {
+        let plan = plan.clone().transform_down_with_subqueries(bind)?.data;
+        Ok(PlannedView { view, plan })
+    });
+    rebound.collect()
 }

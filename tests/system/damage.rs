@@ -177,10 +177,17 @@ fn a_folder_that_may_not_be_read_or_written_is_named() {
     fs::hard_link(&built, &here).or_else(|_| fs::copy(&built, &here).map(drop)).expect("a copy of the binary");
     let as_nobody = |arguments: &[&str]| {
         let mut command = Command::new(&here);
-        command.arg("--data").arg(&data).args(arguments).uid(NOBODY).gid(NOBODY).current_dir("/");
+        command
+            .env("CUSTODY_ACTIVITY__RECORD", "false")
+            .arg("--data")
+            .arg(&data)
+            .args(arguments)
+            .uid(NOBODY)
+            .gid(NOBODY)
+            .current_dir("/");
         command.output().expect("the custody binary")
     };
-    // Its files belong to another: they can be read, and nothing can be added.
+    // Its files belong to another: they can be read, if nobody has to write down who does, and nothing can be added.
     let read = as_nobody(&["sql", "SELECT count(*) FROM events"]);
     assert!(read.status.success(), "{}", stderr(&read));
     fs::write(folder.path().join("new.cast"), "{\"version\":2,\"width\":9,\"height\":9}\n[1,\"o\",\"new\"]")
@@ -207,8 +214,9 @@ fn a_full_disk_is_told_and_leaves_the_ledger_as_it_was() {
     }
     let asked = std::panic::catch_unwind(|| {
         let data = ledger(&small);
-        let custody = Custody::existing(&data);
-        let events = custody.count("events");
+        let recording = Custody::existing(&data);
+        let events = recording.count("events");
+        let custody = Custody::existing(&data).section("[activity]\nrecord = false\n");
         let mut rest = fs::File::create(small.join("rest")).expect("a file");
         let full = std::io::copy(&mut std::io::repeat(1), &mut rest).expect_err("it ends some time");
         assert_eq!(full.kind(), std::io::ErrorKind::StorageFull);
@@ -218,6 +226,10 @@ fn a_full_disk_is_told_and_leaves_the_ledger_as_it_was() {
         let write = custody.run(["import", &folder.path().join("new.cast").to_string_lossy()]);
         let said = stderr(&write) + &String::from_utf8_lossy(&write.stdout);
         assert!(!write.status.success() && said.contains("No space left on device"), "{said}");
+        // What cannot be written down is not answered, unless that is wanted.
+        let refused = recording.run(["sql", "SELECT 1"]);
+        assert_eq!(refused.status.code(), Some(3));
+        assert!(stderr(&refused).contains("activity.record = false"), "{}", stderr(&refused));
         assert_eq!(custody.count("events"), events);
         fs::remove_file(small.join("rest")).expect("a file");
         custody.stdout(["import", &folder.path().join("new.cast").to_string_lossy()]);

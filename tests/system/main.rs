@@ -28,3 +28,4 @@ mod reports;
 mod retention;
 mod store;
 mod support;
+mod wire;

@@ -10,7 +10,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::cli::demo;
-use crate::support::custody::{Custody, binary, stderr};
+use crate::support::custody::{Custody, PATIENCE, binary, skip, stderr, wait_until};
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -279,6 +279,12 @@ fn run(custody: &Custody, more: &[&str]) -> Value {
     serde_json::from_str(&custody.stdout(arguments)).unwrap()
 }
 
+/// What `--state` takes for the state that a report was made from.
+pub(crate) fn state_of(report: &Value) -> String {
+    let versions = &report["ipe"]["versions"];
+    ["records", "events", "frames", "activity"].map(|table| format!("{table}={}", versions[table])).join(",")
+}
+
 #[test]
 fn the_same_state_gives_the_same_result_and_exceptions_have_a_life() {
     let custody = small_ledger();
@@ -372,4 +378,113 @@ fn what_cannot_be_run_is_said() {
     let output = custody.run(["report", "run", "R02", "--period", "2025-06"]);
     assert_eq!(output.status.code(), Some(2));
     assert!(stderr(&output).contains("nothing is known of a column \"name\""), "{}", stderr(&output));
+}
+
+/// A report, a sample, a pack and an exception over HTTP, and what is refused.
+#[test]
+fn reports_are_run_over_http() {
+    let custody = small_ledger();
+    let (mut serve, client) = custody.serve();
+    let all = client.get("/api/v1/reports?control=CC6.2").json();
+    assert!(all.as_array().unwrap().iter().any(|report| report["id"] == "R02"), "{all}");
+    assert!(client.get("/api/v1/reports/r02").json()["sql"].as_str().unwrap().contains("SELECT"));
+
+    let finished = |body: Value, path: &str| {
+        let begun = client.post_json(path, &body);
+        assert_eq!(begun.status, 202, "{}", begun.text());
+        let id = begun.json()["id"].as_str().unwrap().to_owned();
+        let done = wait_until("the run", PATIENCE, || {
+            let run = client.get(&format!("/api/v1/runs/{id}")).json();
+            if run["state"] == "running" { Err(run.to_string()) } else { Ok(run) }
+        });
+        assert_eq!(done["state"], "done", "{done}");
+        (id, done)
+    };
+    let (id, run) = finished(json!({"period": "2025-06", "rows": "all"}), "/api/v1/reports/R02/runs");
+    assert_eq!((&run["ipe"]["counts"]["exceptions"], &run["judged"]), (&json!(2), &json!(2)));
+    let rows = client.get(&format!("/api/v1/runs/{id}/rows")).json();
+    assert_eq!((&rows[0]["key"], &rows[0]["status"]), (&json!("teleport/s1"), &json!("open")));
+    assert!(client.get(&format!("/api/v1/runs/{id}/rows?format=csv")).text().starts_with("key,verdict,why,"));
+
+    let draw = json!({"period": "2025-06", "sample": {"seed": "s", "n": 1}});
+    let (id, _) = finished(draw, "/api/v1/reports/R02/runs");
+    assert_eq!(client.get(&format!("/api/v1/runs/{id}/rows")).json()[0]["rank"], 1);
+
+    let step = json!({"report": "R02", "key": "teleport/s1", "state": "accepted", "why": "known to everyone"});
+    assert_eq!(client.post_json("/api/v1/exceptions", &step).status, 204);
+    let steps = client.get("/api/v1/exceptions?report=R02").json();
+    assert_eq!((&steps[0]["state"], &steps[0]["note"]), (&json!("accepted"), &json!("known to everyone")));
+
+    let (id, run) = finished(json!({"control": "CC6.2", "period": "2025-06"}), "/api/v1/evidence");
+    let pack = client.get(&format!("/api/v1/runs/{id}/pack"));
+    assert_eq!((pack.status, &pack.headers["content-type"][..]), (200, "application/zip"));
+    assert_eq!(run["pack_bytes"], pack.body.len());
+    let gone = client.send("DELETE", &format!("/api/v1/runs/{id}"), &[], b"").unwrap();
+    assert_eq!((gone.status, client.get(&format!("/api/v1/runs/{id}")).status), (204, 404));
+
+    for (path, body, status) in [
+        ("/api/v1/reports/R99/runs", json!({"period": "2025"}), 404),
+        ("/api/v1/reports/R02/runs", json!({"period": "soon"}), 400),
+        ("/api/v1/reports/R02/runs", json!({"period": "2025", "parameters": {"x": 1}}), 400),
+        ("/api/v1/reports/R02/runs", json!({"period": "2025", "rows": "some"}), 400),
+        ("/api/v1/reports/R02/runs", json!({"period": "2025", "unknown": 1}), 422),
+        ("/api/v1/evidence", json!({"period": "2025"}), 400),
+        ("/api/v1/exceptions", json!({"report": "R02", "key": "k", "state": "open", "why": ""}), 400),
+        ("/api/v1/sql", json!({"sql": "SELECT 1", "state": "records=99,events=0,frames=0,activity=0"}), 410),
+    ] {
+        let answer = client.post_json(path, &body);
+        assert_eq!(answer.status, status, "{path} {body}: {}", answer.text());
+        assert!(answer.json()["error"]["message"].is_string());
+    }
+    serve.stop();
+}
+
+/// A pack can be checked with standard tools, and the same state gives the same bytes.
+#[test]
+fn a_pack_is_checked_with_standard_tools_and_is_the_same_again() {
+    const TEST: &str = "a_pack_is_checked_with_standard_tools_and_is_the_same_again";
+    let custody = small_ledger();
+    let state = &*state_of(&run(&custody, &[]));
+    let make = |name: &str| {
+        let file = custody.folder().join(name);
+        let arguments = [
+            "evidence", "--report", "R02", "--report", "R28", "--period", "2025-06", "--state", state, "--sample", "1",
+        ];
+        let more = ["--seed", "s", "--prepared-at", "2026-01-01T00:00:00Z", "--out", file.to_str().unwrap()];
+        let said = custody.stdout([&arguments[..], &more].concat());
+        (file, said.split_whitespace().next().unwrap().to_owned())
+    };
+    let (file, sha256) = make("one.zip");
+    let (other, again) = make("two.zip");
+    assert_eq!(sha256, again);
+    assert_eq!(std::fs::read(&file).unwrap(), std::fs::read(other).unwrap());
+    assert!(!custody.folder().join("one.zip.partial").exists());
+
+    let unpacked = custody.folder().join("pack");
+    let python = "import sys, zipfile; zipfile.ZipFile(sys.argv[1]).extractall(sys.argv[2])";
+    let mut command = std::process::Command::new("python3");
+    let done = command.args(["-c", python]).arg(&file).arg(&unpacked).status();
+    if !done.is_ok_and(|status| status.success()) {
+        return skip(TEST, "no Python unpacks the zip");
+    }
+    for manifest in ["manifest-sha256.txt", "tagmanifest-sha256.txt"] {
+        let mut command = std::process::Command::new("sha256sum");
+        let checked = command.args(["--quiet", "-c", manifest]).current_dir(&unpacked).output().unwrap();
+        assert!(checked.status.success(), "{}", stderr(&checked));
+    }
+    for there in [
+        "data/report.pdf",
+        "data/report.xlsx",
+        "data/R02/population.csv",
+        "data/R02/result.parquet",
+        "data/R28/sample.csv",
+        "data/query/R02.sql",
+        "README.html",
+    ] {
+        assert!(unpacked.join(there).is_file(), "{there}");
+    }
+    let query = std::fs::read_to_string(unpacked.join("data/query/R02.sql")).unwrap();
+    assert_eq!(query, custody.stdout(["report", "show", "R02"]));
+    let output = custody.run(["evidence", "--report", "R02", "--period", "2025-06", "--out", "/nowhere/x.zip"]);
+    assert_eq!(output.status.code(), Some(2), "{}", stderr(&output));
 }

@@ -361,7 +361,7 @@ pub(super) async fn in_memory(parts: &[&[Fact]]) -> SessionContext {
     for (name, table) in Reference::load(&vocabulary()).unwrap().tables() {
         context.register_table(*name, table.clone()).unwrap();
     }
-    views::register(&context).await.unwrap();
+    views::plan(&context).await.unwrap();
     context
 }
 
