@@ -30,6 +30,18 @@ pub(crate) struct Ended {
     pub(crate) cut: bool,
 }
 
+impl Ended {
+    /// With so many rows.
+    pub(crate) fn rows(rows: u64) -> Self {
+        Self { rows: Some(rows), ..Self::default() }
+    }
+
+    /// With so many bytes.
+    pub(crate) fn bytes(bytes: u64) -> Self {
+        Self { bytes: Some(bytes), ..Self::default() }
+    }
+}
+
 /// Something that was written down and is now being done.
 #[derive(Debug)]
 pub(crate) struct Entry {
@@ -60,6 +72,22 @@ impl Journal {
         let activity = Activity { activity_id, at: now(), channel: self.channel.to_owned(), ..activity };
         self.write(&activity).await?;
         Ok(Entry { journal: self.clone(), activity, began: Instant::now() })
+    }
+
+    /// Does something between writing down that it was asked for and how it ended.
+    ///
+    /// # Errors
+    ///
+    /// As [`Journal::begin`], and those of the work.
+    pub(crate) async fn during<T>(
+        &self,
+        activity: Activity,
+        work: impl Future<Output = Result<(T, Ended), Failure>>,
+    ) -> Result<T, Failure> {
+        let entry = self.begin(activity).await?;
+        let done = work.await;
+        entry.end(done.as_ref().map(|(_, ended)| ended.clone())).await;
+        done.map(|(value, _)| value)
     }
 
     /// Writes down what is done by being written down.
@@ -121,6 +149,11 @@ impl Entry {
 /// The time, in microseconds since the Unix epoch.
 pub(crate) fn now() -> Micros {
     chrono::Utc::now().timestamp_micros()
+}
+
+/// What the operator at this terminal asks for.
+pub(crate) fn asked(verb: &str, object: Option<&str>) -> Activity {
+    Activity { actor: operator(), verb: verb.to_owned(), object: object.map(str::to_owned), ..Activity::default() }
 }
 
 /// Who sits at this terminal, as the operating system says.

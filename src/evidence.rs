@@ -44,27 +44,22 @@ pub(crate) async fn run(config: &Config, args: &Evidence) -> Result<(), Failure>
     let path = args.out.clone().unwrap_or_else(|| PathBuf::from(order.file_name()));
     let beside = Beside::create(&path)?;
     let (engine, journal) = open(config).await?;
-    let entry = journal.begin(order.activity()).await?;
     let bar = ProgressBar::new(order.reports.len() as u64);
     bar.set_style(
         ProgressStyle::with_template("{pos}/{len} {wide_msg}").unwrap_or_else(|_| ProgressStyle::default_bar()),
     );
     let judged = Arc::default();
-    let made = make(config, &engine, &order, &beside.file, &judged, |report| {
-        bar.set_message(format!("{} {}", report.id, report.front.title));
-        bar.inc(1);
-    });
-    let made = made.await;
-    bar.finish_and_clear();
-    let made = match made {
-        Ok(()) => beside.finish(),
-        Err(failure) => Err(failure),
+    let work = async {
+        let made = make(config, &engine, &order, &beside.file, &judged, |report| {
+            bar.set_message(format!("{} {}", report.id, report.front.title));
+            bar.inc(1);
+        });
+        made.await?;
+        let sha256 = beside.finish()?;
+        Ok((sha256, Ended::bytes(std::fs::metadata(&path)?.len())))
     };
-    let ended = made.as_ref().map(|sha256| {
-        let bytes = std::fs::metadata(&path).map(|meta| meta.len()).ok();
-        (sha256, Ended { bytes, ..Ended::default() })
-    });
-    entry.end(ended.as_ref().map(|(_, ended)| ended.clone()).map_err(|failure| *failure)).await;
+    let made = journal.during(order.activity(), work).await;
+    bar.finish_and_clear();
     let sha256 = made?;
     writeln!(io::stdout(), "{sha256}  {}", path.display())?;
     Ok(())

@@ -30,7 +30,7 @@ use utoipa::{IntoParams, OpenApi, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use crate::activity::{Ended, Entry, Journal};
+use crate::activity::{Ended, Journal};
 use crate::config::Config;
 use crate::exit::Failure;
 use crate::shutdown;
@@ -95,16 +95,29 @@ impl State {
         self.engine.clone()
     }
 
-    /// Writes down what somebody asks for.
-    async fn begin(&self, from: SocketAddr, activity: Activity) -> Result<Entry, ApiError> {
-        let (actor, remote_addr) = (caller(from), Some(from.to_string()));
-        Ok(self.journal.begin(Activity { actor, remote_addr, ..activity }).await?)
+    /// Does something between writing down who asked for it and how it ended.
+    async fn during<T>(
+        &self,
+        from: SocketAddr,
+        activity: Activity,
+        work: impl Future<Output = Result<(T, Ended), Failure>>,
+    ) -> Result<T, ApiError> {
+        Ok(self.journal.during(by(from, activity), work).await?)
     }
 }
 
-/// Whoever asks: nobody is asked who they are, so it is where they come from.
+/// What somebody asks for. Nobody is asked who they are, so it is where they come from.
+fn by(from: SocketAddr, activity: Activity) -> Activity {
+    Activity { actor: caller(from), remote_addr: Some(from.to_string()), ..activity }
+}
+
 fn caller(from: SocketAddr) -> String {
     format!("http {}", from.ip())
+}
+
+/// Something that is asked for.
+fn asked_for(verb: &str, object: Option<&str>) -> Activity {
+    Activity { verb: verb.to_owned(), object: object.map(str::to_owned), ..Activity::default() }
 }
 
 /// A body of JSON, whose errors have the same shape as everything else's.
@@ -342,10 +355,12 @@ async fn list_sessions(
         after: asked.after,
     };
     let detail = serde_json::json!({ "query": uri.query() }).to_string();
-    let entry = state.begin(from, Activity { verb: "sessions".to_owned(), detail, ..Activity::default() }).await?;
-    let page = state.engine.sessions(&filter, limit).await?;
-    entry.end(Ok(Ended { rows: Some(page.sessions.len() as u64), ..Ended::default() })).await;
-    Ok(Json(page))
+    let work = async {
+        let page = state.engine.sessions(&filter, limit).await?;
+        let count = page.sessions.len() as u64;
+        Ok((Json(page), Ended::rows(count)))
+    };
+    state.during(from, Activity { detail, ..asked_for("sessions", None) }, work).await
 }
 
 /// The id of a session in a path, if it is text.
@@ -366,11 +381,12 @@ async fn get_session(
     id: SessionId,
 ) -> Result<Json<SessionDetail>, ApiError> {
     let id = session_id(id)?;
-    let (verb, object) = ("show".to_owned(), Some(id.clone()));
-    let entry = state.begin(from, Activity { verb, object, ..Activity::default() }).await?;
-    let found = state.engine.session(&id).await?;
-    entry.end(Ok(Ended { rows: Some(u64::from(found.is_some())), ..Ended::default() })).await;
-    match found {
+    let work = async {
+        let found = state.engine.session(&id).await?;
+        let count = u64::from(found.is_some());
+        Ok((found, Ended::rows(count)))
+    };
+    match state.during(from, asked_for("show", Some(&id)), work).await? {
         Some(session) => Ok(Json(session)),
         None => Err(ApiError::not_found(format!("no session {id:?} is in the ledger"))),
     }
@@ -386,17 +402,20 @@ async fn get_recording(
     id: SessionId,
 ) -> Result<Response, ApiError> {
     let id = session_id(id)?;
-    let (verb, object) = ("export".to_owned(), Some(id.clone()));
-    let entry = state.begin(from, Activity { verb, object, ..Activity::default() }).await?;
+    let work = async {
+        let session = state.engine.session(&id).await?.map(|session| session.linked.session);
+        let Some(session) = session.filter(|session| session.output_bytes > 0) else {
+            return Ok((None, Ended::default()));
+        };
+        let frames = state.engine.frames(&session.source, &id).await?;
+        let mut cast = Vec::new();
+        encode::asciicast_v2(&Recording::from_frames(id.as_str(), frames), &mut cast)?;
+        let bytes = cast.len() as u64;
+        Ok((Some(cast), Ended::bytes(bytes)))
+    };
+    let cast = state.during(from, asked_for("export", Some(&id)), work).await?;
     let missing = || ApiError::not_found(format!("no recording of a session {id:?} is in the ledger"));
-    let session = state.engine.session(&id).await?.ok_or_else(missing)?.linked.session;
-    if session.output_bytes == 0 {
-        return Err(missing());
-    }
-    let frames = state.engine.frames(&session.source, &id).await?;
-    let mut cast = Vec::new();
-    encode::asciicast_v2(&Recording::from_frames(id, frames), &mut cast).map_err(ApiError::internal)?;
-    entry.end(Ok(Ended { bytes: Some(cast.len() as u64), ..Ended::default() })).await;
+    let cast = cast.ok_or_else(missing)?;
     Ok(([(header::CONTENT_TYPE, "application/x-asciicast")], cast).into_response())
 }
 
@@ -441,12 +460,8 @@ async fn post_sql(
         (Some(asked), Some(most)) => Some(asked.min(most)),
         (asked, most) => asked.or(most),
     };
-    let (verb, sql) = ("sql".to_owned(), Some(asked.sql.clone()));
-    let entry = state.begin(from, Activity { verb, sql, ..Activity::default() }).await?;
-    let answered = answer(&state, &asked.sql, as_of, Bounds { rows, ..state.bounds }, format).await;
-    let answered = answered.map_err(Failure::from);
-    entry.end(answered.as_ref().map(|(_, ended)| ended.clone())).await;
-    Ok(answered?.0)
+    let work = async { Ok(answer(&state, &asked.sql, as_of, Bounds { rows, ..state.bounds }, format).await?) };
+    state.during(from, Activity { sql: Some(asked.sql.clone()), ..asked_for("sql", None) }, work).await
 }
 
 /// The rows of an answer, put together in memory.

@@ -8,7 +8,7 @@ use std::time::Duration;
 use custody_query::format::{Format, Kept, RowWriter};
 use custody_query::reports::{self, Asked, Ipe, Report, Rows, Value};
 use custody_query::sample::{Draw, Size};
-use custody_query::{AsOf, Engine, QueryError, visible};
+use custody_query::{Bounds, Engine, QueryError, visible};
 use custody_schemas::activity::Activity;
 use custody_schemas::time::{Micros, to_rfc3339};
 
@@ -91,14 +91,15 @@ async fn run_report(config: &Config, args: &ReportRun) -> Result<(), Failure> {
     let asked = asked(config, report, &args.of, given, (operator(), now()));
     let (engine, journal) = open(config).await?;
     let verb = if draw.is_some() { "sample" } else { "report" };
-    let entry = journal.begin(activity(verb, &asked)).await?;
-    let done = match draw {
-        Some(draw) => print_sample(&engine, &asked, &draw, args).await,
-        None => print_report(&engine, &asked, args).await,
+    let work = async {
+        let ipe = match draw {
+            Some(draw) => print_sample(&engine, &asked, &draw, args).await?,
+            None => print_report(&engine, &asked, args).await?,
+        };
+        let ended = Ended::rows(ipe.counts.population);
+        Ok((ipe, ended))
     };
-    let ended = done.as_ref().map(|ipe| Ended { rows: Some(ipe.counts.population), ..Ended::default() });
-    entry.end(ended).await;
-    let ipe = done?;
+    let ipe = journal.during(activity(verb, &asked), work).await?;
     if args.check && ipe.counts.exceptions > 0 {
         let count = ipe.counts.exceptions;
         return Err(Failure::check(anyhow::anyhow!("{} found {count} exceptions", ipe.report)));
@@ -195,13 +196,9 @@ async fn list_exceptions(
     report: Option<&'static str>,
     history: bool,
 ) -> Result<(), Failure> {
-    let verb = "exceptions".to_owned();
-    let object = report.map(str::to_owned);
-    let entry = journal.begin(Activity { actor: operator(), verb, object, ..Activity::default() }).await?;
     let sql = exceptions_sql(report, history);
-    let bounds = custody_query::Bounds::NONE;
-    let done = async {
-        let mut stream = engine.query_as_of(&sql, AsOf::Newest, bounds).await?;
+    let work = async {
+        let mut stream = engine.query(&sql, Bounds::NONE).await?;
         let mut writer = RowWriter::table(io::stdout().lock(), &stream.schema(), None);
         let mut rows = 0;
         while let Some(batch) = stream.next().await {
@@ -210,11 +207,9 @@ async fn list_exceptions(
             writer.write(&batch)?;
         }
         writer.finish().map(drop)?;
-        Ok::<_, Failure>(Ended { rows: Some(rows), ..Ended::default() })
+        Ok(((), Ended::rows(rows)))
     };
-    let done = done.await;
-    entry.end(done.as_ref().cloned()).await;
-    done.map(drop)
+    journal.during(crate::activity::asked("exceptions", report), work).await
 }
 
 /// The statement for steps in the life of exceptions: of a report of the catalogue, or of all.

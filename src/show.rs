@@ -16,7 +16,7 @@ use custody_replay::player::{self, PlayOptions};
 use custody_replay::{Recording, encode};
 use custody_schemas::activity::Activity;
 
-use crate::activity::{Ended, Entry, Journal, operator};
+use crate::activity::{Ended, Entry, Journal, asked};
 use crate::cli::{CastFormat, Export, Replay, RowFormat, Sessions, Show, Sql};
 use crate::config::Config;
 use crate::exit::Failure;
@@ -27,12 +27,6 @@ pub(crate) async fn open(config: &Config) -> Result<(Engine, Journal), Failure> 
     let ledger = Ledger::existing(config.location()?).await?;
     let engine = Engine::open(&ledger, config.limits(), &config.vocabulary()).await?;
     Ok((engine, Journal::open(config, &ledger, "cli").await?))
-}
-
-/// Writes down that the operator asks for something of a session.
-async fn begin(journal: &Journal, verb: &str, session: &str) -> Result<Entry, Failure> {
-    let (verb, object) = (verb.to_owned(), Some(session.to_owned()));
-    journal.begin(Activity { actor: operator(), verb, object, ..Activity::default() }).await
 }
 
 /// `custody sql`
@@ -46,15 +40,11 @@ pub(crate) async fn sql(config: &Config, args: &Sql) -> Result<(), Failure> {
     };
     let bounds = Bounds { rows: Some(args.rows_max.unwrap_or(config.query.rows_max)), ..config.bounds() };
     let (engine, journal) = open(config).await?;
-    let (verb, sql) = ("sql".to_owned(), Some(statement.clone()));
-    let entry = journal.begin(Activity { actor: operator(), verb, sql, ..Activity::default() }).await?;
-    let done = async {
+    let work = async {
         let stream = engine.query_as_of(&statement, args.state.unwrap_or_default(), bounds).await?;
-        print_rows(stream, args.format).await
+        Ok(((), print_rows(stream, args.format).await?))
     };
-    let done = done.await;
-    entry.end(done.as_ref().cloned()).await;
-    done.map(drop)
+    journal.during(Activity { sql: Some(statement.clone()), ..asked("sql", None) }, work).await
 }
 
 async fn print_rows(mut stream: QueryStream, format: RowFormat) -> Result<Ended, Failure> {
@@ -106,12 +96,13 @@ pub(crate) async fn sessions(config: &Config, args: Sessions) -> Result<(), Fail
         ..SessionFilter::default()
     };
     let (engine, journal) = open(config).await?;
-    let detail = format!("{filter:?}");
-    let detail = serde_json::json!({ "filter": detail }).to_string();
-    let verb = "sessions".to_owned();
-    let entry = journal.begin(Activity { actor: operator(), verb, detail, ..Activity::default() }).await?;
-    let page = engine.sessions(&filter, args.limit).await?;
-    entry.end(Ok(Ended { rows: Some(page.sessions.len() as u64), ..Ended::default() })).await;
+    let detail = serde_json::json!({ "filter": format!("{filter:?}") }).to_string();
+    let work = async {
+        let page = engine.sessions(&filter, args.limit).await?;
+        let count = page.sessions.len() as u64;
+        Ok((page, Ended::rows(count)))
+    };
+    let page = journal.during(Activity { detail, ..asked("sessions", None) }, work).await?;
     let mut out = io::stdout().lock();
     let written = match args.format {
         RowFormat::Table => text::sessions(&page, &mut out),
@@ -131,16 +122,18 @@ pub(crate) async fn sessions(config: &Config, args: Sessions) -> Result<(), Fail
 /// `custody show`
 pub(crate) async fn session(config: &Config, args: &Show) -> Result<(), Failure> {
     let (engine, journal) = open(config).await?;
-    let entry = begin(&journal, "show", &args.session).await?;
-    let session = engine.session(&args.session).await?.ok_or_else(|| unknown(&args.session))?;
+    let work = async {
+        let session = engine.session(&args.session).await?.ok_or_else(|| unknown(&args.session))?;
+        let recording = if args.json { None } else { recording_of(&engine, &session).await? };
+        Ok(((session, recording), Ended::rows(1)))
+    };
+    let (session, recording) = journal.during(asked("show", Some(&args.session)), work).await?;
     let mut out = io::stdout().lock();
     let written = if args.json {
         serde_json::to_writer_pretty(&mut out, &session).map_err(io::Error::from).and_then(|()| writeln!(out))
     } else {
-        let recording = recording_of(&engine, &session).await?;
         text::session(&session, recording.as_ref(), &mut out)
     };
-    entry.end(Ok(Ended::default())).await;
     is_closed(written)?;
     Ok(())
 }
@@ -173,7 +166,7 @@ async fn recording(
     channel: Option<&str>,
 ) -> Result<(Recording, Entry), Failure> {
     let (engine, journal) = open(config).await?;
-    let entry = begin(&journal, verb, session_id).await?;
+    let entry = journal.begin(asked(verb, Some(session_id))).await?;
     let found = find_recording(&engine, session_id, channel).await;
     match found {
         Ok(recording) => Ok((recording, entry)),

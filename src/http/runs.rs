@@ -10,17 +10,19 @@ use axum::Json;
 use axum::extract::{ConnectInfo, Path, Query, State as Axum};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use custody_query::format::{Format, Kept, RowWriter};
+use custody_query::format::{Format, Kept};
 use custody_query::reports::{self, Ipe, Report, Rows, Value};
 use custody_query::sample::Draw;
 use custody_query::sessions::Time;
-use custody_query::{AsOf, Bounds, QueryError};
+use custody_query::{AsOf, QueryError};
 use serde::{Deserialize, Serialize};
 use tokio::task::AbortHandle;
 use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
-use super::{ANSWER_BYTES_MAX, ApiError, ErrorBody, ErrorDetail, FromBody, State, caller, instant};
+use super::{
+    ANSWER_BYTES_MAX, ApiError, ErrorBody, ErrorDetail, FromBody, State, answer, asked_for, by, caller, instant,
+};
 use crate::activity::{Ended, Entry, now};
 use crate::cli::{ExceptionState, ReportOf};
 use crate::evidence::{Order, chosen, make};
@@ -290,7 +292,7 @@ pub(super) async fn run_report(
     let asked = asked(&state.config, report, &of, question.parameters, (caller(from), now()));
     asked.check()?;
     let (what, verb) = if question.sample.is_some() { (What::Sample, "sample") } else { (What::Report, "report") };
-    let entry = state.journal.begin(activity(verb, &asked)).await?;
+    let entry = state.journal.begin(by(from, activity(verb, &asked))).await?;
     let run = state.runs.add(what, vec![report.id], asked.judged.clone())?;
     let engine = state.engine.clone();
     start(&run, entry, async move {
@@ -369,7 +371,7 @@ pub(super) async fn make_pack(
         at: prepared_at.map_or_else(now, |at| at.0),
     };
     let ids = order.reports.iter().map(|report| report.id).collect();
-    let entry = state.journal.begin(order.activity()).await?;
+    let entry = state.journal.begin(by(from, order.activity())).await?;
     let judged = Arc::<AtomicU64>::default();
     let run = state.runs.add(What::Evidence, ids, judged.clone())?;
     let (engine, config) = (state.engine.clone(), state.config.clone());
@@ -490,18 +492,14 @@ pub(super) struct ListExceptions {
 ))]
 pub(super) async fn list_exceptions(
     Axum(state): Axum<State>,
+    ConnectInfo(from): ConnectInfo<SocketAddr>,
     query: Result<Query<ListExceptions>, axum::extract::rejection::QueryRejection>,
 ) -> Result<Response, ApiError> {
     let Query(asked) = query.map_err(|error| ApiError::bad_request(error.body_text()))?;
     let of = asked.report.as_deref().map(report).transpose()?;
     let sql = crate::report::exceptions_sql(of.map(|report| report.id), asked.history);
-    let mut stream = state.engine.query(&sql, Bounds { ..state.bounds }).await?;
-    let mut writer = RowWriter::new(Vec::new(), Format::Json, &stream.schema()).map_err(ApiError::internal)?;
-    while let Some(batch) = stream.next().await {
-        writer.write(&batch?).map_err(ApiError::internal)?;
-    }
-    let rows = writer.finish().map_err(ApiError::internal)?;
-    Ok(([(header::CONTENT_TYPE, HeaderValue::from_static(Format::Json.media_type()))], rows).into_response())
+    let work = async { Ok(answer(&state, &sql, AsOf::Newest, state.bounds, Format::Json).await?) };
+    state.during(from, asked_for("exceptions", of.map(|report| report.id)), work).await
 }
 
 /// A step in the life of an exception.
@@ -529,6 +527,6 @@ pub(super) async fn set_exception(
 ) -> Result<StatusCode, ApiError> {
     let step = Step { report: report(&asked.report)?.id, key: asked.key, state: asked.state.as_str(), why: asked.why };
     step.check()?;
-    state.journal.did(step.activity(caller(from))).await?;
+    state.journal.did(by(from, step.activity(caller(from)))).await?;
     Ok(StatusCode::NO_CONTENT)
 }
