@@ -401,27 +401,6 @@ pub(crate) fn default_topics() -> Vec<Topic> {
     .into()
 }
 
-/// Names of configuration sections: `CUSTODY_` variables that begin with another are not ours.
-const SECTIONS: [&str; 17] = [
-    "data",
-    "store",
-    "kafka",
-    "topics",
-    "flush",
-    "http",
-    "wire",
-    "query",
-    "collect",
-    "opa",
-    "hoop",
-    "keys",
-    "identities",
-    "tickets",
-    "recordings",
-    "maintain",
-    "retention",
-];
-
 impl Config {
     /// Reads the configuration.
     ///
@@ -434,10 +413,12 @@ impl Config {
             anyhow::ensure!(file.is_file(), "there is no configuration file {}", file.display());
             figment = figment.merge(Toml::file_exact(file));
         }
+        // `CUSTODY_` variables whose names begin with no section are not ours.
+        let sections = serde_json::to_value(Self::default()).unwrap_or_default();
         let variables = Env::prefixed("CUSTODY_")
-            .filter(|key| {
+            .filter(move |key| {
                 let section = key.as_str().split("__").next().unwrap_or_default();
-                SECTIONS.iter().any(|known| known.eq_ignore_ascii_case(section))
+                sections.get(section.to_ascii_lowercase()).is_some()
             })
             .split("__");
         figment = figment.merge(variables);
