@@ -13,6 +13,7 @@ use custody_query::{AsOf, Engine, visible};
 use custody_schemas::activity::Activity;
 use custody_schemas::time::{Micros, to_rfc3339};
 use indicatif::{ProgressBar, ProgressStyle};
+use tempfile::NamedTempFile;
 
 use crate::activity::{Ended, now, operator};
 use crate::cli::{Evidence, ReportOf};
@@ -50,13 +51,13 @@ pub(crate) async fn run(config: &Config, args: &Evidence) -> Result<(), Failure>
     );
     let judged = Arc::default();
     let work = async {
-        let made = make(config, &engine, &order, &beside.file, &judged, |report| {
+        let made = make(config, &engine, &order, beside.file.as_file(), &judged, |report| {
             bar.set_message(format!("{} {}", report.id, report.front.title));
             bar.inc(1);
         });
         made.await?;
-        let sha256 = beside.finish()?;
-        Ok((sha256, Ended::bytes(std::fs::metadata(&path)?.len())))
+        let (sha256, bytes) = beside.finish()?;
+        Ok((sha256, Ended::bytes(bytes)))
     };
     let made = journal.during(order.activity(), work).await;
     bar.finish_and_clear();
@@ -97,6 +98,7 @@ impl Order {
         let ids: Vec<_> = self.reports.iter().map(|report| report.id).collect();
         let detail = serde_json::json!({
             "from": to_rfc3339(self.of.period.from), "to": to_rfc3339(self.of.period.to), "control": self.control,
+            "state": format!("{:?}", self.of.state), "prepared_at": to_rfc3339(self.at), "sample": self.draw,
         });
         Activity {
             actor: self.by.clone(),
@@ -153,41 +155,32 @@ pub(crate) async fn make(
         completeness,
         activity: Some(activity),
     };
-    evidence::write(&pack, out).map_err(Failure::broken)?;
+    // Setting pages and compressing takes this thread for a while.
+    tokio::task::block_in_place(|| evidence::write(&pack, out)).map_err(Failure::broken)?;
     Ok(())
 }
 
-/// A file beside the one that is wanted, so that nobody finds half of it.
+/// A file beside the one that is wanted, so that nobody finds half of it. It is gone when it is not put in its place.
 struct Beside {
-    file: File,
-    partial: PathBuf,
+    file: NamedTempFile,
     path: PathBuf,
 }
 
 impl Beside {
     fn create(path: &Path) -> Result<Self, Failure> {
-        let mut partial = path.as_os_str().to_owned();
-        partial.push(".partial");
-        let partial = PathBuf::from(partial);
-        let file =
-            File::options().read(true).write(true).create(true).truncate(true).open(&partial).map_err(|error| {
-                Failure::usage(anyhow::Error::new(error).context(format!("{} cannot be written", path.display())))
-            })?;
-        Ok(Self { file, partial, path: path.to_owned() })
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let file = NamedTempFile::new_in(folder).map_err(|error| {
+            Failure::usage(anyhow::Error::new(error).context(format!("{} cannot be written", path.display())))
+        })?;
+        Ok(Self { file, path: path.to_owned() })
     }
 
-    /// Puts it in its place, and says its SHA-256.
-    fn finish(&self) -> Result<String, Failure> {
-        self.file.sync_all()?;
-        let sha256 = evidence::sha256(&mut File::open(&self.partial)?)?;
-        std::fs::rename(&self.partial, &self.path)?;
-        Ok(sha256)
-    }
-}
-
-impl Drop for Beside {
-    fn drop(&mut self) {
-        // It is gone already when it was put in its place.
-        let _ = std::fs::remove_file(&self.partial);
+    /// Puts it in its place, and says its SHA-256 and size.
+    fn finish(self) -> Result<(String, u64), Failure> {
+        let sha256 = evidence::sha256(&mut self.file.reopen()?)?;
+        let bytes = self.file.as_file().metadata()?.len();
+        self.file.as_file().sync_all()?;
+        self.file.persist(&self.path).map_err(|error| error.error)?;
+        Ok((sha256, bytes))
     }
 }

@@ -581,6 +581,7 @@ impl From<Failure> for ApiError {
     fn from(failure: Failure) -> Self {
         match failure.into_query_error() {
             Ok(error) => error.into(),
+            Err(failure) if failure.is_refusal() => Self::bad_request(failure.to_string()),
             Err(failure) => {
                 tracing::error!(error = %failure, "a question could not be answered");
                 let message = failure.to_string();

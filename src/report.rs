@@ -78,7 +78,8 @@ pub(crate) fn asked(
 /// What is written down of somebody who asks for a report.
 pub(crate) fn activity(verb: &str, asked: &Asked) -> Activity {
     let detail = serde_json::json!({
-        "from": to_rfc3339(asked.from), "to": to_rfc3339(asked.to), "parameters": asked.parameters,
+        "from": to_rfc3339(asked.from), "to": to_rfc3339(asked.to), "as_of": to_rfc3339(asked.as_of),
+        "state": format!("{:?}", asked.state), "parameters": asked.parameters,
     });
     let (actor, verb, object) = (asked.by.clone(), verb.to_owned(), Some(asked.report.id.to_owned()));
     Activity { actor, verb, object, detail: detail.to_string(), ..Activity::default() }

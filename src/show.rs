@@ -218,9 +218,8 @@ pub(crate) async fn replay(config: &Config, args: &Replay) -> Result<(), Failure
     let idle_limit_us = args.idle_limit.map(|limit| i64::try_from(limit.as_micros()).unwrap_or(i64::MAX));
     let options = PlayOptions { speed: args.speed, idle_limit_us, ..PlayOptions::default() };
     let played = tokio::task::spawn_blocking(move || player::play(&recording, &options, &cancelled)).await;
-    played.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))?;
-    entry.end(Ok(Ended::default())).await;
-    Ok(())
+    let played = played.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()));
+    ended(entry, played.map(drop).map_err(Failure::from)).await
 }
 
 /// `custody export`
@@ -229,14 +228,16 @@ pub(crate) async fn export(config: &Config, args: &Export) -> Result<(), Failure
     for finding in &recording.findings {
         eprintln!("custody: the recording is incomplete: {finding}");
     }
-    match &args.output {
-        None => {
-            is_closed(write(&recording, args.format, &mut io::stdout().lock()))?;
-        }
-        Some(path) => write_file(&recording, args.format, path)?,
-    }
-    entry.end(Ok(Ended::default())).await;
-    Ok(())
+    let written = match &args.output {
+        None => is_closed(write(&recording, args.format, &mut io::stdout().lock())).map(drop),
+        Some(path) => write_file(&recording, args.format, path),
+    };
+    ended(entry, written.map_err(Failure::from)).await
+}
+
+async fn ended(entry: Entry, done: Result<(), Failure>) -> Result<(), Failure> {
+    entry.end(done.as_ref().map(|()| Ended::default())).await;
+    done
 }
 
 /// Writes beside the file and renames, so that nobody finds half of a recording. What is there and no file (a device, a

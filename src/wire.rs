@@ -48,6 +48,11 @@ pub(crate) async fn listen(config: &Config) -> Result<Option<Listening>, Failure
              and wire.tls (cert and key), or listen on 127.0.0.1"
         )));
     }
+    if users.is_empty() && config.wire.users_file.is_some() {
+        return Err(Failure::usage(anyhow::anyhow!(
+            "wire.users_file names nobody: with it, only those whom it names come in"
+        )));
+    }
     let users = (!users.is_empty()).then_some(users);
     let connections = config.wire.connections_max;
     Ok(Some(Listening { listener: bind(address).await?, users, tls, connections }))

@@ -342,12 +342,13 @@ impl Engine {
         let read_at = Instant::now();
         let [records, events, frames, activity] = held.tables.each_mut().map(|table| table.update_incremental(None));
         tokio::try_join!(records, events, frames, activity).map_err(store)?;
-        let mut changed = Versions::of(&held.tables) != held.snapshot.versions;
         if held.reference.is_stale() {
             held.reference = Arc::new(Reference::load(&self.vocabulary)?);
-            changed = true;
         }
-        if changed {
+        // Also where what was read the last time never became a snapshot.
+        let is_same = Versions::of(&held.tables) == held.snapshot.versions
+            && Arc::ptr_eq(&held.reference, &held.snapshot.reference);
+        if !is_same {
             let newest = snapshot(&self.runtime, &self.limits, &held.reference, &held.tables, Some(&held.snapshot));
             let newest = newest.await?;
             held.snapshot = Arc::new(newest);

@@ -104,6 +104,8 @@ impl Reference {
                 }
             };
             if name == "identities" {
+                let twice = first_twice(&rows).map(|person| format!("identities: {person:?} stands there twice"));
+                twice.map_or(Ok(()), |twice| Err(QueryError::Reference(twice)))?;
                 add_aliases(&mut people, &rows);
             }
             tables.push((name, Arc::new(MemTable::try_new(rows.schema(), vec![vec![rows]])?)));
@@ -221,6 +223,13 @@ fn fit(rows: &RecordBatch, columns: &SchemaRef) -> Result<RecordBatch, String> {
     RecordBatch::try_new(columns.clone(), fitted).map_err(|error| error.to_string())
 }
 
+/// Somebody who has two rows, if there is one: reports would count what they did twice.
+fn first_twice(rows: &RecordBatch) -> Option<&str> {
+    let mut persons: Vec<&str> = rows.column_by_name("person")?.as_string_opt::<i32>()?.iter().flatten().collect();
+    persons.sort_unstable();
+    persons.windows(2).find_map(|pair| matches!(pair, [one, other] if one == other).then(|| pair.first().copied())?)
+}
+
 fn add_aliases(people: &mut std::collections::HashMap<String, Vec<String>>, rows: &RecordBatch) {
     let column = |name| rows.column_by_name(name).and_then(|column: &ArrayRef| column.as_string_opt::<i32>());
     let (Some(persons), Some(aliases)) = (column("person"), column("aliases")) else { return };
@@ -268,6 +277,7 @@ mod tests {
             ("person,hired_at\nalice,yesterday\n", "column hired_at: "),
             ("person,kind\n,human\n", "a row has no person"),
             ("person,aliases\nalice,a\nbob,a\n", "\"a\" is both"),
+            ("person,kind\nalice,human\nbob,human\nalice,vendor\n", "\"alice\" stands there twice"),
             ("person,kind\nalice\n", "incorrect number of fields"),
         ] {
             let error = load(text).err().map(|error| error.to_string()).unwrap_or_default();

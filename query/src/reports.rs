@@ -330,6 +330,9 @@ pub struct Completeness {
     /// Offsets between the first and the last of a stream that are not there. Kafka's transaction markers and compaction
     /// leave holes as well.
     pub missing: u64,
+    /// Messages of a stream beyond the number of its offsets: two Kafka clusters have a topic of the same name, or one was
+    /// read again under another name. What is missing of such a stream cannot be told.
+    pub repeated: u64,
     /// Messages that could not be decoded; they are kept.
     pub undecodable: u64,
     /// Times that Kafka had deleted messages before they were read.
@@ -456,7 +459,7 @@ impl Engine {
             population: front.population.clone(),
             counts,
             completeness,
-            population_sha256: population_sha256(&mut population),
+            population_sha256: population_sha256(&mut population)?,
             result_sha256: hex(result.finish().as_ref()),
             tool: concat!("custody ", env!("CARGO_PKG_VERSION")).to_owned(),
             run_by: asked.by.clone(),
@@ -464,6 +467,24 @@ impl Engine {
             duration_ms: None,
         };
         Ok(Run { ipe, schema, population })
+    }
+}
+
+/// Bytes of rows that a sample or a part of a pack may keep in memory.
+const KEPT_BYTES_MAX: usize = 1 << 30;
+
+/// Counts what is kept.
+#[derive(Debug, Default)]
+pub(crate) struct Budget(usize);
+
+impl Budget {
+    /// Takes a batch, if there is room for it.
+    pub(crate) fn take(&mut self, batch: &RecordBatch) -> Result<(), QueryError> {
+        self.0 += batch.get_array_memory_size();
+        if self.0 > KEPT_BYTES_MAX {
+            return Err(QueryError::TooLarge { what: "what is to be kept".to_owned(), bytes_max: KEPT_BYTES_MAX });
+        }
+        Ok(())
     }
 }
 
@@ -493,7 +514,9 @@ impl Engine {
         let places: HashMap<String, u64> = drawn.iter().map(|item| item.key.clone()).zip(0..).collect();
         let again = Asked { state: AsOf::Versions(run.ipe.versions), ..asked.clone() };
         let mut batches = Vec::new();
+        let mut kept = Budget::default();
         self.report(&again, Rows::Keys(&places), None, |batch| {
+            kept.take(&batch)?;
             batches.push(batch);
             Ok(())
         })
@@ -575,14 +598,19 @@ fn stratum(batch: &RecordBatch, name: &str) -> Result<StringArray, QueryError> {
     Ok((0..batch.num_rows()).map(|row| Some(texts.value(row).to_string())).collect())
 }
 
-fn population_sha256(population: &mut [(String, String)]) -> String {
+fn population_sha256(population: &mut [(String, String)]) -> Result<String, QueryError> {
     population.sort_unstable_by(|one, other| one.1.cmp(&other.1));
+    if let Some([(_, key), _]) =
+        population.windows(2).find_map(|pair| <&[_; 2]>::try_from(pair).ok().filter(|[one, other]| one.1 == other.1))
+    {
+        return Err(QueryError::Internal(format!("the report has two rows with the key {:?}", visible(key))));
+    }
     let mut hash = Context::new(&SHA256);
     for (_, key) in population {
         hash.update(key.as_bytes());
         hash.update(b"\n");
     }
-    hex(hash.finish().as_ref())
+    Ok(hex(hash.finish().as_ref()))
 }
 
 /// What people have said of the exceptions of a report: for each key the latest state, by whom, when, why.
@@ -646,14 +674,16 @@ SELECT
   count(*) AS streams,
   coalesce(sum(records), 0) AS records,
   coalesce(sum(missing), 0) AS missing,
+  coalesce(sum(repeated), 0) AS repeated,
   coalesce(sum(undecodable), 0) AS undecodable,
   (SELECT count(DISTINCT event_id) FROM events WHERE kind = 'loss' AND date BETWEEN $first_day AND $last_day) AS losses,
   max(last_ingested_at) AS last_ingested_at
 FROM (
   SELECT
     count(*) AS records,
-    -- Each offset is there once: that is what the ledger's cursors are for.
-    max("offset") - min("offset") + 1 - count(*) AS missing,
+    -- Each offset of a cluster is there once: that is what the ledger's cursors are for.
+    greatest(max("offset") - min("offset") + 1 - count(*), 0) AS missing,
+    greatest(count(*) - (max("offset") - min("offset") + 1), 0) AS repeated,
     count(error_kind) AS undecodable,
     max(ingested_at) AS last_ingested_at
   FROM records
@@ -674,12 +704,15 @@ async fn completeness(reading: &Reading, asked: &Asked) -> Result<Completeness, 
 
 impl Completeness {
     fn in_words(&self) -> String {
-        let Self { streams, records, missing, undecodable, losses, .. } = self;
+        let Self { streams, records, missing, repeated, undecodable, losses, .. } = self;
         if *records == 0 {
             return "Nothing was taken in from the first to the last day of the period: there is nothing to rely on."
                 .to_owned();
         }
         let gaps = match (missing, losses) {
+            _ if *repeated > 0 => format!(
+                "{repeated} messages are more than their streams have offsets: what is missing of those cannot be told."
+            ),
             (0, 0) => "No offset between the first and the last is missing.".to_owned(),
             (missing, 0) => format!(
                 "{missing} offsets between the first and the last are not there; nothing shows that they were messages \

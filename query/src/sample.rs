@@ -13,7 +13,6 @@ use crate::reference::hex;
 
 /// What is to be drawn.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
 pub struct Draw {
     /// The auditor's word; a good one was not known before the period was over.
     pub seed: String,

@@ -15,6 +15,7 @@ use custody_query::reports::{self, Ipe, Report, Rows, Value};
 use custody_query::sample::Draw;
 use custody_query::sessions::Time;
 use custody_query::{AsOf, QueryError};
+use custody_schemas::activity::Activity;
 use serde::{Deserialize, Serialize};
 use tokio::task::AbortHandle;
 use utoipa::{IntoParams, ToSchema};
@@ -174,22 +175,44 @@ impl Runs {
     }
 }
 
+impl State {
+    /// Writes down what is asked for; a run that cannot be written down is none.
+    async fn begin(&self, run: &Running, activity: Activity) -> Result<Entry, ApiError> {
+        let begun = self.journal.begin(activity).await;
+        if begun.is_err() {
+            self.runs.all().retain(|other| other.id != run.id);
+        }
+        Ok(begun?)
+    }
+}
+
 /// Does the work of a run in the background, and writes down how it ended.
 fn start(
     run: &Arc<Running>,
     entry: Entry,
     work: impl Future<Output = Result<(RunState, Ended), Failure>> + Send + 'static,
 ) {
-    let running = run.clone();
-    let task = tokio::spawn(async move {
-        let done = work.await;
+    let task = tokio::spawn(work);
+    *run.task.lock().unwrap_or_else(PoisonError::into_inner) = Some(task.abort_handle());
+    // It may have been cancelled before there was a task.
+    if run.is_over() {
+        task.abort();
+    }
+    let run = run.clone();
+    tokio::spawn(async move {
+        let done = match task.await {
+            Ok(done) => done,
+            Err(stopped) if stopped.is_cancelled() => {
+                return entry.close("cancelled", None, Ended::default()).await;
+            }
+            Err(panic) => Err(Failure::broken(anyhow::anyhow!("a defect of Custody: {panic}"))),
+        };
         entry.end(done.as_ref().map(|(_, ended)| ended.clone())).await;
-        running.set(match done {
+        run.set(match done {
             Ok((state, _)) => state,
             Err(failure) => RunState::Failed { kind: failure.kind(), message: failure.to_string() },
         });
     });
-    *run.task.lock().unwrap_or_else(PoisonError::into_inner) = Some(task.abort_handle());
 }
 
 /// A report of the catalogue.
@@ -292,8 +315,8 @@ pub(super) async fn run_report(
     let asked = asked(&state.config, report, &of, question.parameters, (caller(from), now()));
     asked.check()?;
     let (what, verb) = if question.sample.is_some() { (What::Sample, "sample") } else { (What::Report, "report") };
-    let entry = state.journal.begin(by(from, activity(verb, &asked))).await?;
     let run = state.runs.add(what, vec![report.id], asked.judged.clone())?;
+    let entry = state.begin(&run, by(from, activity(verb, &asked))).await?;
     let engine = state.engine.clone();
     start(&run, entry, async move {
         let began = std::time::Instant::now();
@@ -371,9 +394,9 @@ pub(super) async fn make_pack(
         at: prepared_at.map_or_else(now, |at| at.0),
     };
     let ids = order.reports.iter().map(|report| report.id).collect();
-    let entry = state.journal.begin(by(from, order.activity())).await?;
     let judged = Arc::<AtomicU64>::default();
     let run = state.runs.add(What::Evidence, ids, judged.clone())?;
+    let entry = state.begin(&run, by(from, order.activity())).await?;
     let (engine, config) = (state.engine.clone(), state.config.clone());
     start(&run, entry, async move {
         // It has no name: nobody else finds it, and it is gone when it is forgotten.
@@ -432,6 +455,7 @@ pub(super) struct RowsOf {
 ))]
 pub(super) async fn get_rows(
     Axum(state): Axum<State>,
+    ConnectInfo(from): ConnectInfo<SocketAddr>,
     Path(id): Path<String>,
     query: Result<Query<RowsOf>, axum::extract::rejection::QueryRejection>,
 ) -> Result<Response, ApiError> {
@@ -442,6 +466,8 @@ pub(super) async fn get_rows(
         RunState::Rows { rows, .. } => rows.clone(),
         _ => return Err(ApiError::new(StatusCode::CONFLICT, "state", "the run is not done, or has no rows")),
     };
+    // Whoever orders a report, and whoever takes it, may be two.
+    state.journal.begin(by(from, Activity { outcome: Some("done"), ..asked_for("rows", Some(&id)) })).await?;
     let rows = kept.write(Vec::new(), format).map_err(ApiError::internal)?;
     Ok(([(header::CONTENT_TYPE, HeaderValue::from_static(format.media_type()))], rows).into_response())
 }
@@ -452,8 +478,13 @@ pub(super) async fn get_rows(
     (status = 409, body = ErrorBody, description = "It is not done, or is none"),
     (status = 413, body = ErrorBody, description = "It is too large; `custody evidence` writes it to a file")
 ))]
-pub(super) async fn get_pack(Axum(state): Axum<State>, Path(id): Path<String>) -> Result<Response, ApiError> {
+pub(super) async fn get_pack(
+    Axum(state): Axum<State>,
+    ConnectInfo(from): ConnectInfo<SocketAddr>,
+    Path(id): Path<String>,
+) -> Result<Response, ApiError> {
     let run = state.runs.find(&id)?;
+    state.journal.begin(by(from, Activity { outcome: Some("done"), ..asked_for("pack", Some(&id)) })).await?;
     let pack = {
         let state = run.state.lock().unwrap_or_else(PoisonError::into_inner);
         let RunState::Pack { file, bytes, .. } = &*state else {

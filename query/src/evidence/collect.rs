@@ -13,7 +13,7 @@ use super::model::{Counts, ReportResult, Sample};
 use crate::engine::Engine;
 use crate::error::QueryError;
 use crate::reference::hex;
-use crate::reports::{Asked, Ipe, Rows};
+use crate::reports::{Asked, Budget, Ipe, Rows};
 use crate::sample::{Draw, Size};
 
 /// What the columns say that every report has besides its own.
@@ -31,7 +31,9 @@ const STATUS: [(&str, &str); 4] = [
 /// As [`Engine::report`].
 pub async fn collect(engine: &Engine, asked: &Asked, draw: Option<&Draw>) -> Result<ReportResult, QueryError> {
     let mut rows = Vec::new();
+    let mut kept = Budget::default();
     let run = engine.report(asked, Rows::All, None, |batch| {
+        kept.take(&batch)?;
         rows.push(batch);
         Ok(())
     });
@@ -47,7 +49,13 @@ pub async fn collect(engine: &Engine, asked: &Asked, draw: Option<&Draw>) -> Res
                 Size::Risk { confidence, tolerable, expected } => (Some(confidence), Some(tolerable), Some(expected)),
             };
             Some(Sample {
-                method: "lowest SHA-256 of seed, population hash and key".to_owned(),
+                method: match &draw.strata {
+                    None => "lowest SHA-256 of seed, population hash and key".to_owned(),
+                    Some(column) => {
+                        format!("the same of each value of {column}: lowest SHA-256 of seed, population hash and key")
+                    }
+                },
+                strata: draw.strata.clone(),
                 seed: draw.seed.clone(),
                 seed_origin: "as given when the pack was made".to_owned(),
                 n: drawn.drawn.iter().filter(|item| !item.replacement).count() as u64,
@@ -121,7 +129,8 @@ SELECT
   min("offset") AS first_offset,
   max("offset") AS last_offset,
   count(*) AS records,
-  max("offset") - min("offset") + 1 - count(*) AS missing,
+  greatest(max("offset") - min("offset") + 1 - count(*), 0) AS missing,
+  greatest(count(*) - (max("offset") - min("offset") + 1), 0) AS repeated,
   count(error_kind) AS undecodable,
   min(ingested_at) AS first_ingested_at,
   max(ingested_at) AS last_ingested_at
@@ -131,14 +140,17 @@ GROUP BY topic, "partition"
 ORDER BY topic, "partition""#;
 
 const LOOKS: &str = r#"
-SELECT at, actor, channel, remote_addr, verb, object, reason, outcome, "rows", bytes
-FROM custody_activity
-WHERE at >= $from AND verb IN ('report', 'sample', 'evidence', 'exception')
-ORDER BY at, activity_id
-LIMIT 10000"#;
+SELECT * FROM (
+  SELECT at, actor, channel, remote_addr, verb, object, reason, outcome, "rows", bytes, activity_id
+  FROM custody_activity
+  WHERE at >= $from AND verb IN ('report', 'sample', 'evidence', 'exception')
+  ORDER BY at DESC, activity_id DESC
+  LIMIT 100000
+)
+ORDER BY at, activity_id"#;
 
 /// What a pack tells besides its reports: the streams that were kept of the days of the period, and who looked at reports,
-/// or said something of exceptions, since it began.
+/// or said something of exceptions, since it began (the latest 100 000 entries).
 ///
 /// # Errors
 ///

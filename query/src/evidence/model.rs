@@ -101,6 +101,8 @@ pub struct Counts {
 pub struct Sample {
     /// How it was drawn, in words.
     pub method: String,
+    /// The column by whose values it was drawn, each by itself.
+    pub strata: Option<String>,
     /// The seed.
     pub seed: String,
     /// Where the seed comes from.

@@ -83,6 +83,8 @@ pub(super) fn readme(pack: &Pack<'_>) -> String {
 /// The commands that draw the samples again.
 pub(super) fn redraws(pack: &Pack<'_>) -> Vec<String> {
     let samples = pack.reports.iter().filter_map(|report| Some((report, report.sample.as_ref()?)));
+    // The script draws of all items at once.
+    let samples = samples.filter(|(_, sample)| sample.strata.is_none());
     let commands = samples.map(|(report, sample)| {
         let path = words::data_path(report, "population.csv");
         format!("python3 redraw.py {path} {} {} {}", quoted(&sample.seed), report.population_sha256, sample.n)

@@ -163,6 +163,7 @@ fn sessions() -> ReportResult {
         rows: vec![batch.slice(0, 11), batch.slice(11, 19)],
         sample: Some(Sample {
             method: "The lowest ranks; a rank is the SHA-256 of seed, population hash and key".to_owned(),
+            strata: None,
             seed: SEED.to_owned(),
             seed_origin: "Given by the auditor".to_owned(),
             n: 2,

@@ -147,8 +147,13 @@ pub(crate) fn register(context: &SessionContext) {
         Function::new("quote_literal", DataType::Utf8, |arguments| {
             texts(arguments, |text| Some(format!("'{}'", text.replace('\'', "''"))))
         }),
-        // Nothing is set by a query: the answer is the value that was asked for, as PostgreSQL answers.
+        // Nothing is set by a query. Clients clear the search path so, and are answered as PostgreSQL answers; whoever sets
+        // anything else must not believe that it is.
         Function::new("set_config", DataType::Utf8, |arguments| {
+            let names = texts(arguments, |name| Some(name.to_owned()))?;
+            if names.as_string::<i32>().iter().flatten().any(|name| !name.eq_ignore_ascii_case("search_path")) {
+                return exec_err!("set_config sets nothing here: write SET name = value");
+            }
             texts(arguments.get(1..).unwrap_or_default(), |text| Some(text.to_owned()))
         }),
         Function::new("array_lower", DataType::Int32, |arguments| bound(arguments, |_| 1)),

@@ -1,7 +1,8 @@
 //! What PostgreSQL's clients write that the engine does not read, said in its words.
 //!
-//! It works on the parsed statement, before the engine checks and plans it, and it only replaces an expression by one that
-//! means the same here. Most of it is for the questions that tools ask of the catalogue.
+//! It works on the parsed statement, before the engine checks and plans it. What is known of the catalogue, and would be
+//! wrong of anything else, is used for statements that ask of the catalogue alone. A statement that names a relation of
+//! the ledger keeps its meaning word for word, or is refused by the engine.
 
 use std::ops::ControlFlow;
 
@@ -79,7 +80,7 @@ pub(super) fn adapt(statement: &mut Statement, asker: &Asker<'_>) -> Parameters 
                 }
                 ControlFlow::<()>::Continue(())
             });
-            let mut adapter = Adapter { asker, parameters };
+            let mut adapter = Adapter { asker, parameters, of_catalogue: is_of_catalogue(statement) };
             let _ = VisitMut::visit(statement.as_mut(), &mut adapter);
             adapter.parameters
         }
@@ -114,7 +115,7 @@ pub(super) fn names(statement: &Statement) -> Names {
 pub(super) fn known_to_be_empty(statement: &Statement) -> Option<Vec<String>> {
     let Statement::Statement(inner) = statement else { return None };
     let ast::Statement::Query(query) = inner.as_ref() else { return None };
-    if !is_empty(query) {
+    if !is_of_catalogue(inner) || !is_empty(query) {
         return None;
     }
     let names = first_select(&query.body)?.projection.iter().map(|item| match item {
@@ -198,6 +199,31 @@ fn name_twins(select: &mut Select) {
 struct Adapter<'a> {
     asker: &'a Asker<'a>,
     parameters: Parameters,
+    /// The statement asks of the catalogue alone.
+    of_catalogue: bool,
+}
+
+/// Whether a statement names relations of the catalogue alone, and gives no name to a query of its own.
+fn is_of_catalogue(statement: &ast::Statement) -> bool {
+    if let ast::Statement::Query(query) = statement
+        && query.with.is_some()
+    {
+        return false;
+    }
+    let others = ast::visit_relations(statement, |relation| {
+        let is = match relation.0.as_slice() {
+            [.., schema, _] => schema
+                .as_ident()
+                .is_some_and(|schema| [PG_CATALOG, "information_schema"].contains(&folded(schema).as_str())),
+            [ObjectNamePart::Identifier(name)] => {
+                // Functions in the place of a relation.
+                has_relation(&name.value) || ["generate_series", "unnest"].contains(&folded(name).as_str())
+            }
+            _ => false,
+        };
+        if is { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+    });
+    others.is_continue()
 }
 
 impl VisitorMut for Adapter<'_> {
@@ -209,6 +235,9 @@ impl VisitorMut for Adapter<'_> {
     }
 
     fn pre_visit_expr(&mut self, expression: &mut Expr) -> ControlFlow<()> {
+        if !self.of_catalogue {
+            return ControlFlow::Continue(());
+        }
         let known = match expression {
             // Grafana and others look for the schemas of the search path in a way that few engines read.
             Expr::InSubquery { expr, subquery, negated }
@@ -234,6 +263,9 @@ impl VisitorMut for Adapter<'_> {
 
     fn pre_visit_table_factor(&mut self, factor: &mut TableFactor) -> ControlFlow<()> {
         // So does the driver for Java, to number them.
+        if !self.of_catalogue {
+            return ControlFlow::Continue(());
+        }
         if let TableFactor::Derived { subquery, .. } = factor
             && let SetExpr::Select(select) = subquery.body.as_ref()
             && let [TableWithJoins { relation: TableFactor::Table { name, args: Some(args), .. }, .. }] =
@@ -257,7 +289,8 @@ impl VisitorMut for Adapter<'_> {
 
     fn pre_visit_relation(&mut self, relation: &mut ObjectName) -> ControlFlow<()> {
         // PostgreSQL looks into its catalogue before anywhere else.
-        if let [ObjectNamePart::Identifier(name)] = relation.0.as_slice()
+        if self.of_catalogue
+            && let [ObjectNamePart::Identifier(name)] = relation.0.as_slice()
             && name.value.starts_with("pg_")
             && has_relation(&name.value)
         {
@@ -282,8 +315,8 @@ impl Adapter<'_> {
             Expr::Identifier(name) if name.quote_style.is_none() && folded(name) == "current_schema" => {
                 Some(call("current_schema", Vec::new()))
             }
-            Expr::Cast { expr, data_type, .. } => cast(expr, data_type),
-            Expr::Collate { expr, .. } => Some(expr.as_ref().clone()),
+            Expr::Cast { expr, data_type, .. } => cast(expr, data_type, self.of_catalogue),
+            Expr::Collate { expr, .. } if self.of_catalogue => Some(expr.as_ref().clone()),
             Expr::BinaryOp { op, .. } => {
                 if let BinaryOperator::PGCustomBinaryOperator(path) = op
                     && let Some(plain) = path.last().and_then(|name| operator(name))
@@ -292,16 +325,17 @@ impl Adapter<'_> {
                 }
                 None
             }
-            Expr::Subquery(query) => {
+            Expr::Subquery(query) if self.of_catalogue => {
                 at_most_one(query);
                 None
             }
-            Expr::AnyOp { right, .. } | Expr::AllOp { right, .. } => {
+            // Of other comparisons the type decides what is greater: it has to be said.
+            Expr::AnyOp { right, compare_op: BinaryOperator::Eq, .. } => {
                 self.array(right);
                 None
             }
             // The engine escapes with a backslash only.
-            Expr::Like { pattern, escape_char, .. } | Expr::ILike { pattern, escape_char, .. } => {
+            Expr::Like { pattern, escape_char, .. } | Expr::ILike { pattern, escape_char, .. } if self.of_catalogue => {
                 let escape = escape_char.take()?.value.into_string()?;
                 if escape != "\\" && !escape.is_empty() {
                     let plain = call("replace", vec![pattern.as_ref().clone(), text("\\"), text("\\\\")]);
@@ -354,7 +388,7 @@ impl Adapter<'_> {
                 Some(self.asker.settings.get(&name).map_or_else(null, text))
             }
             "array" => match &function.args {
-                FunctionArguments::Subquery(query) => collected(query),
+                FunctionArguments::Subquery(query) if self.of_catalogue => collected(query),
                 _ => None,
             },
             _ => None,
@@ -368,8 +402,8 @@ fn parameter(value: &Value) -> Option<usize> {
     name.strip_prefix('$')?.parse::<usize>().ok()?.checked_sub(1)
 }
 
-/// A cast to a type that only PostgreSQL's catalogue has.
-fn cast(inner: &Expr, data_type: &mut DataType) -> Option<Expr> {
+/// A cast to a type that the engine does not have. Types that compare otherwise than text are text in the catalogue alone.
+fn cast(inner: &Expr, data_type: &mut DataType, of_catalogue: bool) -> Option<Expr> {
     // The engine would take a text for an array of that one text.
     if let DataType::Array(_) = data_type
         && let Expr::Value(value) = inner
@@ -382,9 +416,9 @@ fn cast(inner: &Expr, data_type: &mut DataType) -> Option<Expr> {
     let name = match data_type {
         DataType::Regclass => "regclass".to_owned(),
         DataType::Custom(name, _) => last(name)?.value.to_ascii_lowercase(),
-        DataType::JSON | DataType::JSONB | DataType::Uuid => "text".to_owned(),
+        DataType::JSON | DataType::JSONB | DataType::Uuid if of_catalogue => "text".to_owned(),
         // To the engine an instant would be one of no time zone.
-        DataType::Timestamp(_, ast::TimezoneInfo::Tz | ast::TimezoneInfo::WithTimeZone) => {
+        DataType::Timestamp(None, ast::TimezoneInfo::Tz | ast::TimezoneInfo::WithTimeZone) => {
             let instants = text("Timestamp(Microsecond, Some(\"UTC\"))");
             return Some(call("arrow_cast", vec![inner.clone(), instants]));
         }
@@ -408,8 +442,11 @@ fn cast(inner: &Expr, data_type: &mut DataType) -> Option<Expr> {
             None
         }
         "regclass" | "regtype" | "regproc" | "regprocedure" | "regrole" | "regnamespace" | "name" | "char" | "text"
-        | "varchar" | "bpchar" | "cstring" | "information_schema" | "sql_identifier" | "character_data" | "citext"
-        | "json" | "jsonb" | "uuid" | "unknown" => {
+        | "varchar" | "bpchar" | "cstring" | "information_schema" | "sql_identifier" | "character_data" | "unknown" => {
+            *data_type = DataType::Text;
+            None
+        }
+        "citext" | "json" | "jsonb" | "uuid" if of_catalogue => {
             *data_type = DataType::Text;
             None
         }

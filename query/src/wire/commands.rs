@@ -163,6 +163,10 @@ fn set(words: &[Token]) -> Option<Command> {
     match (first.as_str(), keyword(words.get(1)).as_str()) {
         ("SESSION", "CHARACTERISTICS") | ("TRANSACTION", _) => return Some(Command::SetTransaction),
         ("SESSION" | "LOCAL", "AUTHORIZATION") => return Some(Command::Set("session_authorization".to_owned(), None)),
+        // It would end with the transaction, and there is none.
+        ("LOCAL", _) if keyword(words.get(1)) == "CUSTODY" => {
+            return Some(Command::Set("custody.as_of".to_owned(), Some("(SET LOCAL)".to_owned())));
+        }
         ("SESSION" | "LOCAL", _) => return set(words.get(1..)?),
         ("TIME", "ZONE") => return Some(Command::Set("timezone".to_owned(), value(words.get(2..)?))),
         ("NAMES", _) => return Some(Command::Set("client_encoding".to_owned(), value(words.get(1..)?))),

@@ -307,7 +307,7 @@ pub(super) fn read(value: Option<&Bytes>, column_type: ColumnType, binary: bool)
         (true, false) => read_binary(bytes, column_type.of).ok_or_else(refused),
         (true, true) => {
             let values = read_binary_array(bytes).ok_or_else(refused)?;
-            Ok(ScalarValue::List(ScalarValue::new_list_nullable(&values, &element_type(column_type))))
+            list_of(&values, &element_type(column_type)).ok_or_else(refused)
         }
         (false, array) => {
             let text = std::str::from_utf8(bytes).map_err(|_| refused())?;
@@ -320,9 +320,15 @@ pub(super) fn read(value: Option<&Bytes>, column_type: ColumnType, binary: bool)
                 None => ScalarValue::try_from(&element_type(column_type)).ok(),
             };
             let values = elements.into_iter().map(element).collect::<Option<Vec<_>>>().ok_or_else(refused)?;
-            Ok(ScalarValue::List(ScalarValue::new_list_nullable(&values, &element_type(column_type))))
+            list_of(&values, &element_type(column_type)).ok_or_else(refused)
         }
     }
+}
+
+/// A list, of values that are all of one type: the client may say anything of them.
+fn list_of(values: &[ScalarValue], element: &DataType) -> Option<ScalarValue> {
+    let fit = values.iter().all(|value| value.data_type() == *element);
+    fit.then(|| ScalarValue::List(ScalarValue::new_list_nullable(values, element)))
 }
 
 fn element_type(column_type: ColumnType) -> DataType {
