@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 
 use crate::reports::state_of;
-use crate::support::custody::{Custody, PATIENCE, Process, audit_event, binary, skip, stderr};
+use crate::support::custody::{Custody, PATIENCE, Process, audit_event, binary, skip, stderr, wait_until};
 
 /// Whether psql is installed (Debian: postgresql-client).
 fn has_psql(test: &str) -> bool {
@@ -218,7 +218,12 @@ fn a_long_query_is_stopped_by_who_asked_and_by_leaving() {
         let mut psql = server.psql("ann", "", "");
         psql.args(["-c", endless]).stdout(Stdio::null()).stderr(Stdio::piped());
         let psql = psql.spawn().expect("psql");
-        server.process.wait_for_log("generate_series");
+        // It is written down before it is planned.
+        let begun = "custody_activity WHERE channel = 'wire' AND sql LIKE '%generate_series%' AND outcome IS NULL";
+        wait_until("the question", PATIENCE, || match custody.try_count(begun)? {
+            0 => Err("nobody has asked".to_owned()),
+            _ => Ok(()),
+        });
         std::thread::sleep(Duration::from_millis(500));
         let killed = Command::new("kill").args([signal, &psql.id().to_string()]).status().expect("kill");
         assert!(killed.success());
