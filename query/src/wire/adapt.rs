@@ -678,6 +678,24 @@ mod tests {
     }
 
     #[test]
+    fn what_names_the_ledger_keeps_its_meaning() {
+        for sql in [
+            "SELECT 1 FROM events WHERE EXISTS (SELECT 1 FROM pg_index)",
+            "SELECT (SELECT actor FROM pg_class JOIN events ON true)",
+            "SELECT ARRAY(SELECT x FROM events ORDER BY x LIMIT 3)",
+            "SELECT 1 FROM events WHERE a LIKE 'a//b' ESCAPE '/'",
+            "WITH pg_stats AS (SELECT count(*) AS n FROM events) SELECT n FROM pg_stats",
+            "SELECT 1 FROM events WHERE n > ANY($1)",
+            "SELECT a::citext FROM events",
+            "SELECT 1 FROM events WHERE a IN (SELECT b FROM records WHERE c LIKE '%current_setting(''search_path'')%')",
+            "SELECT 1 FROM events WHERE a IN (SELECT x FROM pg_catalog.unnest(ARRAY['a']) AS t (x))",
+        ] {
+            assert_eq!(adapted(sql), parse(sql).unwrap().to_string());
+            assert_eq!(known_to_be_empty(&parse(sql).unwrap()), None, "{sql}");
+        }
+    }
+
+    #[test]
     fn what_only_postgresql_reads_is_said_otherwise() {
         for (sql, expected) in [
             ("SELECT pg_catalog.version()", "SELECT version()"),
@@ -688,18 +706,24 @@ mod tests {
             ("SELECT 'ledger.records'::regclass", "SELECT 16384"),
             ("SELECT a::pg_catalog.name FROM t", "SELECT a::TEXT FROM t"),
             ("SELECT 1 WHERE a OPERATOR(pg_catalog.~) 'x' COLLATE pg_catalog.default", "SELECT 1 WHERE a ~ 'x'"),
-            ("SELECT (SELECT adbin FROM pg_attrdef d WHERE d.adrelid = a.oid) FROM a", "SELECT NULL FROM a"),
-            ("SELECT 1 FROM a WHERE EXISTS (SELECT 1 FROM pg_index)", "SELECT 1 FROM a WHERE false"),
+            (
+                "SELECT (SELECT adbin FROM pg_attrdef d WHERE d.adrelid = a.oid) FROM pg_class a",
+                "SELECT NULL FROM pg_catalog.pg_class a",
+            ),
+            (
+                "SELECT 1 FROM pg_class WHERE EXISTS (SELECT 1 FROM pg_index)",
+                "SELECT 1 FROM pg_catalog.pg_class WHERE false",
+            ),
             ("SELECT (SELECT count(*) FROM pg_index)", "SELECT (SELECT count(*) FROM pg_catalog.pg_index)"),
             (
-                "SELECT (SELECT typname FROM pg_type t WHERE t.oid = a.oid) FROM a",
-                "SELECT (SELECT max(typname) FROM pg_catalog.pg_type t WHERE t.oid = a.oid) FROM a",
+                "SELECT (SELECT typname FROM pg_type t WHERE t.oid = a.oid) FROM pg_class a",
+                "SELECT (SELECT max(typname) FROM pg_catalog.pg_type t WHERE t.oid = a.oid) FROM pg_catalog.pg_class a",
             ),
             ("SELECT NULL, NULL", "SELECT NULL, NULL AS column 2"),
             ("SELECT t.a, t.* FROM t", "SELECT t.a AS column 1, t.* FROM t"),
             ("SELECT 1 WHERE a = ANY('{x,y z}'::text[])", "SELECT 1 WHERE a = ANY(CAST(ARRAY['x', 'y z'] AS TEXT[]))"),
             ("SELECT 1 WHERE a = ANY($1)", "SELECT 1 WHERE a = ANY(CAST($1 AS TEXT[]))"),
-            ("SELECT ARRAY(SELECT x FROM t)", "SELECT (SELECT array_agg(x) FROM t)"),
+            ("SELECT ARRAY(SELECT x FROM pg_class)", "SELECT (SELECT array_agg(x) FROM pg_catalog.pg_class)"),
             (
                 "SELECT 1 WHERE a LIKE b ESCAPE '/'",
                 "SELECT 1 WHERE a LIKE replace(replace(b, '\\', '\\\\'), '/', '\\')",
