@@ -11,10 +11,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
-use arrow::array::{
-    ArrayRef, AsArray, BooleanArray, RecordBatch, StringArray, TimestampMicrosecondArray, UInt32Array, UInt64Array,
-};
-use arrow::compute::{concat_batches, filter_record_batch, take_record_batch};
+use arrow::array::{ArrayRef, AsArray, BooleanArray, RecordBatch, StringArray, TimestampMicrosecondArray, UInt64Array};
+use arrow::compute::{filter_record_batch, interleave_record_batch};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use aws_lc_rs::digest::{Context, SHA256};
 use custody_schemas::time::{Micros, date_of};
@@ -521,34 +519,50 @@ impl Engine {
             Ok(())
         })
         .await?;
-        let rows = concat_batches(&run.schema, &batches)?;
-        let missing = || QueryError::Internal("the sample is not in the report it was drawn from".to_owned());
-        let keys =
-            rows.column_by_name("key").and_then(|keys: &ArrayRef| keys.as_string_opt::<i32>()).ok_or_else(missing)?;
-        let mut order: Vec<(u64, u32)> =
-            keys.iter().flatten().zip(0..).filter_map(|(key, row)| Some((*places.get(key)?, row))).collect();
-        order.sort_unstable();
-        if order.len() != drawn.len() {
-            return Err(missing());
-        }
-        let rows = take_record_batch(&rows, &order.into_iter().map(|(_, row)| row).collect::<UInt32Array>())?;
-        let fields = [
-            Field::new("rank", DataType::UInt64, false),
-            Field::new("rank_sha256", DataType::Utf8, false),
-            Field::new("replacement", DataType::Boolean, false),
-            Field::new("stratum", DataType::Utf8, false),
-        ];
-        let columns: [ArrayRef; 4] = [
-            Arc::new(drawn.iter().map(|item| Some(item.rank)).collect::<UInt64Array>()),
-            Arc::new(drawn.iter().map(|item| Some(&*item.rank_sha256)).collect::<StringArray>()),
-            Arc::new(drawn.iter().map(|item| Some(item.replacement)).collect::<BooleanArray>()),
-            Arc::new(drawn.iter().map(|item| Some(&*item.stratum)).collect::<StringArray>()),
-        ];
-        let fields = fields.into_iter().map(Arc::new).chain(run.schema.fields().iter().cloned()).collect::<Vec<_>>();
-        let columns = columns.into_iter().chain(rows.columns().iter().cloned()).collect();
-        let worksheet = RecordBatch::try_new(Arc::new(Schema::new(fields)), columns)?;
+        let worksheet = worksheet(&run.schema, &batches, &drawn)?;
         Ok(Sample { run, draw: wanted.clone(), drawn, worksheet })
     }
+}
+
+/// The rows of the items that were drawn, in their order, with what they were drawn by. The batches may hold others.
+pub(crate) fn worksheet(
+    schema: &SchemaRef,
+    batches: &[RecordBatch],
+    drawn: &[Drawn],
+) -> Result<RecordBatch, QueryError> {
+    let places: HashMap<&str, u64> = drawn.iter().map(|item| item.key.as_str()).zip(0..).collect();
+    let missing = || QueryError::Internal("the sample is not in the report it was drawn from".to_owned());
+    // Only what was drawn is copied: the batches may be a whole population.
+    let mut order: Vec<(u64, (usize, usize))> = Vec::new();
+    for (number, batch) in batches.iter().enumerate() {
+        let keys = batch.column_by_name("key").and_then(|keys: &ArrayRef| keys.as_string_opt::<i32>());
+        let keys = keys.ok_or_else(missing)?.iter().enumerate();
+        order.extend(keys.filter_map(|(row, key)| Some((*places.get(key?)?, (number, row)))));
+    }
+    order.sort_unstable();
+    if order.len() != drawn.len() {
+        return Err(missing());
+    }
+    let order: Vec<(usize, usize)> = order.into_iter().map(|(_, at)| at).collect();
+    let rows = match order.is_empty() {
+        true => RecordBatch::new_empty(schema.clone()),
+        false => interleave_record_batch(&batches.iter().collect::<Vec<_>>(), &order)?,
+    };
+    let fields = [
+        Field::new("rank", DataType::UInt64, false),
+        Field::new("rank_sha256", DataType::Utf8, false),
+        Field::new("replacement", DataType::Boolean, false),
+        Field::new("stratum", DataType::Utf8, false),
+    ];
+    let columns: [ArrayRef; 4] = [
+        Arc::new(drawn.iter().map(|item| Some(item.rank)).collect::<UInt64Array>()),
+        Arc::new(drawn.iter().map(|item| Some(&*item.rank_sha256)).collect::<StringArray>()),
+        Arc::new(drawn.iter().map(|item| Some(item.replacement)).collect::<BooleanArray>()),
+        Arc::new(drawn.iter().map(|item| Some(&*item.stratum)).collect::<StringArray>()),
+    ];
+    let fields = fields.into_iter().map(Arc::new).chain(schema.fields().iter().cloned()).collect::<Vec<_>>();
+    let columns = columns.into_iter().chain(rows.columns().iter().cloned()).collect();
+    Ok(RecordBatch::try_new(Arc::new(Schema::new(fields)), columns)?)
 }
 
 /// Values of placeholders, by name.

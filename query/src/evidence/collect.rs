@@ -13,7 +13,7 @@ use super::model::{Counts, ReportResult, Sample};
 use crate::engine::Engine;
 use crate::error::QueryError;
 use crate::reference::hex;
-use crate::reports::{Asked, Budget, Ipe, Rows};
+use crate::reports::{Asked, Budget, Ipe, Rows, worksheet};
 use crate::sample::{Draw, Size};
 
 /// What the columns say that every report has besides its own.
@@ -32,7 +32,8 @@ const STATUS: [(&str, &str); 4] = [
 pub async fn collect(engine: &Engine, asked: &Asked, draw: Option<&Draw>) -> Result<ReportResult, QueryError> {
     let mut rows = Vec::new();
     let mut kept = Budget::default();
-    let run = engine.report(asked, Rows::All, None, |batch| {
+    let strata = draw.and_then(|draw| draw.strata.as_deref());
+    let run = engine.report(asked, Rows::All, strata, |batch| {
         kept.take(&batch)?;
         rows.push(batch);
         Ok(())
@@ -43,7 +44,7 @@ pub async fn collect(engine: &Engine, asked: &Asked, draw: Option<&Draw>) -> Res
     }
     let sample = match draw {
         Some(draw) => {
-            let drawn = engine.sample(asked, draw).await?;
+            let drawn = run.draw(draw)?;
             let (confidence, tolerable, expected) = match draw.size {
                 Size::Count { .. } => (None, None, None),
                 Size::Risk { confidence, tolerable, expected } => (Some(confidence), Some(tolerable), Some(expected)),
@@ -58,12 +59,12 @@ pub async fn collect(engine: &Engine, asked: &Asked, draw: Option<&Draw>) -> Res
                 strata: draw.strata.clone(),
                 seed: draw.seed.clone(),
                 seed_origin: "as given when the pack was made".to_owned(),
-                n: drawn.drawn.iter().filter(|item| !item.replacement).count() as u64,
+                n: drawn.iter().filter(|item| !item.replacement).count() as u64,
                 population: run.ipe.counts.population,
                 confidence,
                 tolerable,
                 expected,
-                rows: drawn.worksheet,
+                rows: worksheet(&run.schema, &rows, &drawn)?,
             })
         }
         None => None,
