@@ -41,17 +41,6 @@ WITH population AS (
   FROM recording_state
   WHERE started_at >= $from AND started_at < $to
 ),
--- Different targets and rules are few: each rule against each target, whose `*` stands for any end.
-scope AS (
-  SELECT DISTINCT t.target
-  FROM (
-    SELECT DISTINCT target FROM events
-    WHERE kind IN ('session.start', 'session.end', 'session.activity') AND target IS NOT NULL
-  ) t
-  JOIN privileged p
-    ON p.kind = 'target'
-    AND (t.target = p.name OR (ends_with(p.name, '*') AND starts_with(t.target, rtrim(p.name, '*'))))
-),
 told AS (
   SELECT
     source,
@@ -68,7 +57,8 @@ judged AS (
     p.*,
     t.announced_at, t.object, t.evidence,
     CASE
-      WHEN (SELECT count(*) FROM privileged WHERE kind = 'target') > 0 AND s.target IS NULL THEN 'out_of_scope'
+      WHEN (SELECT count(*) FROM privileged WHERE kind = 'target') > 0 AND NOT coalesce(s.is_privileged, false)
+        THEN 'out_of_scope'
       WHEN p.recording_state = 'recorded' THEN NULL
       WHEN p.recording_state = 'incomplete' THEN 'incomplete'
       WHEN p.recording_state = 'unverifiable' THEN 'check_failed'
@@ -80,7 +70,7 @@ judged AS (
       ELSE 'not_told'
     END AS reason
   FROM population p
-  LEFT JOIN scope s ON s.target = p.target
+  LEFT JOIN targets s ON s.target = p.target
   LEFT JOIN told t ON t.source = p.source AND t.session_id = p.session_id
 )
 SELECT

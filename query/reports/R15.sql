@@ -88,17 +88,6 @@ holes AS (
   WHERE position > reached
   GROUP BY source, session_id
 ),
--- Different targets and rules are few: each rule against each target, whose `*` stands for any end.
-scope AS (
-  SELECT DISTINCT t.target
-  FROM (
-    SELECT DISTINCT target FROM events
-    WHERE kind IN ('session.start', 'session.end', 'session.activity') AND target IS NOT NULL
-  ) t
-  JOIN privileged p
-    ON p.kind = 'target'
-    AND (t.target = p.name OR (ends_with(p.name, '*') AND starts_with(t.target, rtrim(p.name, '*'))))
-),
 told AS (
   SELECT source, session_id, text_union(event_id) AS evidence
   FROM events
@@ -109,7 +98,8 @@ judged AS (
   SELECT
     p.*, h.holes, h.hole_from_at, h.hole_to_at, h.hole_s, t.evidence,
     CASE
-      WHEN (SELECT count(*) FROM privileged WHERE kind = 'target') > 0 AND s.target IS NULL THEN 'out_of_scope'
+      WHEN (SELECT count(*) FROM privileged WHERE kind = 'target') > 0 AND NOT coalesce(s.is_privileged, false)
+        THEN 'out_of_scope'
       WHEN p.recording_state NOT IN ('recorded', 'incomplete', 'unverifiable') THEN
         CASE WHEN p.recording_state = 'running' THEN 'running' ELSE 'no_recording' END
       WHEN p.missing_bytes > 0 OR p.missing_events > 0 THEN 'hole'
@@ -120,7 +110,7 @@ judged AS (
       WHEN p.tail_s > greatest(CAST($edge_s AS DOUBLE), p.lasted_s * $edge_percent / 100) THEN 'ends_early'
     END AS reason
   FROM population p
-  LEFT JOIN scope s ON s.target = p.target
+  LEFT JOIN targets s ON s.target = p.target
   LEFT JOIN holes h ON h.source = p.source AND h.session_id = p.session_id
   LEFT JOIN told t ON t.source = p.source AND t.session_id = p.session_id
 )

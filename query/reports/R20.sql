@@ -43,17 +43,6 @@
 WITH people AS (
   SELECT person(person) AS person, max(kind) AS kind FROM identities GROUP BY person(person)
 ),
--- Different targets and rules are few: each rule against each target, whose `*` stands for any end.
-scope AS (
-  SELECT DISTINCT t.target
-  FROM (
-    SELECT DISTINCT target FROM events
-    WHERE kind IN ('session.start', 'session.end', 'session.activity') AND target IS NOT NULL
-  ) t
-  JOIN privileged p
-    ON p.kind = 'target'
-    AND (t.target = p.name OR (ends_with(p.name, '*') AND starts_with(t.target, rtrim(p.name, '*'))))
-),
 -- A second factor is told on the session's own events, or on a credential of the request that the session carries.
 told AS (
   SELECT
@@ -113,11 +102,11 @@ items AS (
     CAST(NULL AS BIGINT) AS lasts_s,
     text_set(make_array(o.evidence, c.evidence)) AS evidence,
     false AS is_local,
-    (SELECT count(*) FROM privileged WHERE kind = 'target') > 0 AND p.target IS NULL AS is_out
+    (SELECT count(*) FROM privileged WHERE kind = 'target') > 0 AND NOT coalesce(t.is_privileged, false) AS is_out
   FROM sessions s
   LEFT JOIN own o ON o.source = s.source AND o.session_id = s.session_id
   LEFT JOIN carried c ON c.source = s.source AND c.session_id = s.session_id
-  LEFT JOIN scope p ON p.target = s.target
+  LEFT JOIN targets t ON t.target = s.target
   WHERE s.started_at >= $from AND s.started_at < $to
   UNION ALL
   SELECT

@@ -55,16 +55,9 @@ WITH people AS (
 ),
 -- What was open at the date of the report, whatever was asked for since.
 given AS (
-  SELECT subject, role, max(open_until) AS open_until, count(*) AS open_requests
-  FROM (
-    SELECT
-      person(requester) AS subject,
-      unnest(coalesce(granted_roles, roles)) AS role,
-      least(expires_at, closed_at) AS open_until
-    FROM access_requests
-    WHERE approved_at < $as_of AND coalesce(granted_roles, roles) IS NOT NULL
-  )
-  WHERE open_until IS NULL OR open_until > $as_of
+  SELECT subject, role, max(ends_at) AS open_until, count(*) AS open_requests
+  FROM role_grants
+  WHERE approved_at < $as_of AND (ends_at IS NULL OR ends_at > $as_of)
   GROUP BY subject, role
 ),
 held AS (

@@ -44,6 +44,8 @@ pub const VIEWS: &[View] = views![
     "source_health",
     "ingest_ledger",
     "session_approval",
+    "targets",
+    "role_grants",
     "entitlements",
     "recording_access",
     "custody_activity",

@@ -46,12 +46,7 @@ WITH told AS (
   GROUP BY source, cluster, person(actor), actor_roles, request_ids
 ),
 requests AS (
-  SELECT
-    source, cluster, request_id, requester, approved_at, approved_event_id,
-    least(expires_at, closed_at) AS expires_at,
-    coalesce(granted_roles, roles) AS given,
-    text_set(make_array(roles, granted_roles)) AS asked
-  FROM access_requests
+  SELECT source, request_id, text_set(make_array(roles, granted_roles)) AS asked FROM access_requests
 ),
 -- What the requests that an event carries asked for. Of one whose creation never came, nobody knows.
 carried AS (
@@ -92,10 +87,10 @@ settled AS (
   UNION ALL
   -- What approved requests gave, also where no event tells the roles that were in effect.
   SELECT
-    g.source, g.cluster, person(g.requester), NULL, g.role, g.approved_at AS first_at, g.approved_at AS last_at,
+    g.source, g.cluster, g.subject, NULL, g.role, g.approved_at AS first_at, g.approved_at AS last_at,
     u.first_used_at, u.used_at, NULL, NULL, g.approved_event_id, CAST(NULL AS VARCHAR) AS last_event, u.used_event,
-    'jit', g.request_id, g.expires_at
-  FROM (SELECT *, unnest(given) AS role FROM requests WHERE approved_at IS NOT NULL AND given IS NOT NULL) g
+    'jit', g.request_id, g.ends_at
+  FROM role_grants g
   LEFT JOIN (
     SELECT
       source, request_id, min(first_used_at) AS first_used_at, max(used_at) AS used_at, max(used_event) AS used_event
