@@ -119,11 +119,10 @@ pub(crate) async fn make(
     judged: &Arc<AtomicU64>,
     mut progress: impl FnMut(&Report),
 ) -> Result<(), Failure> {
-    let state = match order.of.state {
-        Some(state @ AsOf::Versions(_)) => state,
-        Some(earlier) => AsOf::Versions(engine.versions_as_of(earlier).await?),
-        None => AsOf::Versions(engine.versions().await?),
-    };
+    let state = AsOf::Versions(match order.of.state.unwrap_or_default() {
+        AsOf::Versions(versions) => versions,
+        other => engine.versions_as_of(other).await?,
+    });
     let of = ReportOf { state: Some(state), ..order.of.clone() };
     let mut results: Vec<ReportResult> = Vec::new();
     let mut first: Option<Asked> = None;
@@ -168,6 +167,13 @@ struct Beside {
 
 impl Beside {
     fn create(path: &Path) -> Result<Self, Failure> {
+        if path.metadata().is_ok_and(|meta| !meta.is_file()) {
+            // Putting the pack in its place would take it away.
+            let path = path.display();
+            return Err(Failure::usage(anyhow::anyhow!(
+                "{path} is there and is no file: name the pack (--out pack.zip)"
+            )));
+        }
         let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let file = NamedTempFile::new_in(folder).map_err(|error| {
             Failure::usage(anyhow::Error::new(error).context(format!("{} cannot be written", path.display())))

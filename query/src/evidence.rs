@@ -30,7 +30,7 @@ use crate::format::Format;
 use bag::Bag;
 
 pub use collect::{collect, sha256, surroundings};
-pub use model::{Counts, Pack, ReportResult, Sample};
+pub use model::{Pack, ReportResult, Sample};
 
 /// What was written: every file of the pack, first the payload, then the tag files.
 #[derive(Debug, Clone)]

@@ -9,7 +9,7 @@ use custody_schemas::time::{Micros, date_of};
 use datafusion::common::ScalarValue;
 use serde_json::json;
 
-use super::model::{Counts, ReportResult, Sample};
+use super::model::{ReportResult, Sample};
 use crate::engine::Engine;
 use crate::error::QueryError;
 use crate::reference::hex;
@@ -74,7 +74,6 @@ pub async fn collect(engine: &Engine, asked: &Asked, draw: Option<&Draw>) -> Res
 
 fn result(asked: &Asked, ipe: Ipe, rows: Vec<RecordBatch>, sample: Option<Sample>) -> Result<ReportResult, QueryError> {
     let front = &asked.report.front;
-    let counts = ipe.counts;
     let versions = ipe.versions;
     // In the order in which they stand in the rows.
     let described = |name: &str| {
@@ -103,15 +102,7 @@ fn result(asked: &Asked, ipe: Ipe, rows: Vec<RecordBatch>, sample: Option<Sample
             ("activity".to_owned(), versions.activity),
         ],
         references: ipe.references.iter().map(|file| (file.table.clone(), file.sha256.clone(), file.rows)).collect(),
-        counts: Counts {
-            population: counts.population,
-            excluded: counts.excluded,
-            passed: counts.pass,
-            exceptions: counts.exceptions,
-            warnings: counts.warnings,
-            information: counts.information,
-            not_applicable: counts.not_applicable,
-        },
+        counts: ipe.counts,
         completeness_words: ipe.completeness.statement.clone(),
         result_sha256: ipe.result_sha256.clone(),
         population_sha256: ipe.population_sha256.clone(),

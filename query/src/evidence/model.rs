@@ -3,6 +3,8 @@
 use arrow::record_batch::RecordBatch;
 use custody_schemas::time::Micros;
 
+use crate::reports::Counts;
+
 /// Everything that goes into one evidence pack.
 #[derive(Debug, Clone)]
 pub struct Pack<'a> {
@@ -75,25 +77,6 @@ pub struct ReportResult {
     pub rows: Vec<RecordBatch>,
     /// The sample, when one was drawn.
     pub sample: Option<Sample>,
-}
-
-/// How the items of a population were judged.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Counts {
-    /// Items in all.
-    pub population: u64,
-    /// In the period, but out of scope.
-    pub excluded: u64,
-    /// Passed.
-    pub passed: u64,
-    /// Exceptions.
-    pub exceptions: u64,
-    /// Warnings.
-    pub warnings: u64,
-    /// For information.
-    pub information: u64,
-    /// Cannot be judged.
-    pub not_applicable: u64,
 }
 
 /// A sample of a report's population.

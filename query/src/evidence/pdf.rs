@@ -175,7 +175,7 @@ fn counts(paper: &mut Paper, report: &ReportResult) {
     let counts = &report.counts;
     let tiles = [
         ("Population", None, counts.population),
-        ("Passed", Some(PASSED), counts.passed),
+        ("Passed", Some(PASSED), counts.pass),
         ("Exceptions", Some(ACCENT), counts.exceptions),
         ("Warnings", Some(WARNING), counts.warnings),
         ("Information", Some(INFORMATION), counts.information),
@@ -195,7 +195,7 @@ fn counts(paper: &mut Paper, report: &ReportResult) {
             "Of {} in scope: exceptions {}, passed {}, not judged {}.",
             words::number(whole),
             share(counts.exceptions),
-            share(counts.passed),
+            share(counts.pass),
             share(counts.not_applicable)
         ),
     };

@@ -11,7 +11,8 @@ use aws_lc_rs::digest::{SHA256, digest};
 use serde_json::json;
 
 use super::*;
-use crate::evidence::model::{Counts, Sample};
+use crate::evidence::model::Sample;
+use crate::reports::Counts;
 
 const DAY: i64 = 86_400_000_000;
 /// 16 November 2026.
@@ -125,15 +126,8 @@ fn sessions() -> ReportResult {
         ("person", text(["alice", "bob", "=carol"].map(Some))),
         ("started_at", times([Some(FROM), None, Some(FROM + 1)])),
     ]);
-    let counts = Counts {
-        population: 28,
-        excluded: 2,
-        passed: 18,
-        exceptions: 6,
-        warnings: 3,
-        information: 0,
-        not_applicable: 1,
-    };
+    let counts =
+        Counts { population: 28, excluded: 2, pass: 18, exceptions: 6, warnings: 3, information: 0, not_applicable: 1 };
     let words =
         |pairs: &[(&str, &str)]| pairs.iter().map(|(a, b)| ((*a).to_owned(), (*b).to_owned())).collect::<Vec<_>>();
     ReportResult {

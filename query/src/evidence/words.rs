@@ -2,7 +2,8 @@
 
 use chrono::{DateTime, TimeDelta, Utc};
 
-use crate::evidence::model::{Counts, Pack, ReportResult};
+use crate::evidence::model::{Pack, ReportResult};
+use crate::reports::Counts;
 use custody_schemas::time::Micros;
 
 /// What the counts mean.

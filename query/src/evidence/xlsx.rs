@@ -127,7 +127,7 @@ fn summary(workbook: &mut Workbook, pack: &Pack<'_>) -> Result<(), EvidenceError
             Cell::Text(words::verdict(counts)),
             number(counts.population),
             number(counts.excluded),
-            number(counts.passed),
+            number(counts.pass),
             number(counts.exceptions),
             number(counts.warnings),
             number(counts.information),
