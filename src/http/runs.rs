@@ -345,7 +345,7 @@ pub(super) async fn run_report(
             }
         };
         ipe.duration_ms = u64::try_from(began.elapsed().as_millis()).ok();
-        let ended = Ended { rows: Some(ipe.counts.population), ..Ended::default() };
+        let ended = Ended::rows(ipe.counts.population);
         Ok((RunState::Rows { ipe: Box::new(ipe), rows: Kept::new(schema, batches) }, ended))
     });
     Ok((StatusCode::ACCEPTED, Json(run.status())).into_response())
@@ -405,7 +405,7 @@ pub(super) async fn make_pack(
         let bytes = file.seek(SeekFrom::End(0))?;
         file.seek(SeekFrom::Start(0))?;
         let sha256 = custody_query::evidence::sha256(&mut file)?;
-        Ok((RunState::Pack { file, bytes, sha256 }, Ended { bytes: Some(bytes), ..Ended::default() }))
+        Ok((RunState::Pack { file, bytes, sha256 }, Ended::bytes(bytes)))
     });
     Ok((StatusCode::ACCEPTED, Json(run.status())).into_response())
 }
@@ -484,7 +484,6 @@ pub(super) async fn get_pack(
     Path(id): Path<String>,
 ) -> Result<Response, ApiError> {
     let run = state.runs.find(&id)?;
-    state.journal.begin(by(from, Activity { outcome: Some("done"), ..asked_for("pack", Some(&id)) })).await?;
     let pack = {
         let state = run.state.lock().unwrap_or_else(PoisonError::into_inner);
         let RunState::Pack { file, bytes, .. } = &*state else {
@@ -498,6 +497,8 @@ pub(super) async fn get_pack(
         file.seek(SeekFrom::Start(0)).and_then(|_| file.read_to_end(&mut pack)).map_err(ApiError::internal)?;
         pack
     };
+    // Only what was given is written down as given.
+    state.journal.begin(by(from, Activity { outcome: Some("done"), ..asked_for("pack", Some(&id)) })).await?;
     let headers = [
         (header::CONTENT_TYPE, HeaderValue::from_static("application/zip")),
         (header::CONTENT_DISPOSITION, HeaderValue::from_static("attachment; filename=\"custody-evidence.zip\"")),
