@@ -17,7 +17,7 @@ use crate::cli::{ExceptionCommand, ReportCommand, ReportOf, ReportRun, RowFormat
 use crate::config::Config;
 use crate::exit::Failure;
 use crate::period::Period;
-use crate::show::{is_closed, open, text};
+use crate::show::{is_closed, open, text, write_rows};
 
 /// `custody report`
 pub(crate) async fn run(config: &Config, command: ReportCommand) -> Result<(), Failure> {
@@ -199,16 +199,9 @@ async fn list_exceptions(
 ) -> Result<(), Failure> {
     let sql = exceptions_sql(report, history);
     let work = async {
-        let mut stream = engine.query(&sql, Bounds::NONE).await?;
-        let mut writer = RowWriter::table(io::stdout().lock(), &stream.schema(), None);
-        let mut rows = 0;
-        while let Some(batch) = stream.next().await {
-            let batch = batch?;
-            rows += batch.num_rows() as u64;
-            writer.write(&batch)?;
-        }
-        writer.finish().map(drop)?;
-        Ok(((), Ended::rows(rows)))
+        let stream = engine.query(&sql, Bounds::NONE).await?;
+        let writer = RowWriter::table(io::stdout().lock(), &stream.schema(), None);
+        Ok(((), write_rows(stream, writer).await?))
     };
     journal.during(crate::activity::asked("exceptions", report), work).await
 }

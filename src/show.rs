@@ -47,14 +47,22 @@ pub(crate) async fn sql(config: &Config, args: &Sql) -> Result<(), Failure> {
     journal.during(Activity { sql: Some(statement.clone()), ..asked("sql", None) }, work).await
 }
 
-async fn print_rows(mut stream: QueryStream, format: RowFormat) -> Result<Ended, Failure> {
+async fn print_rows(stream: QueryStream, format: RowFormat) -> Result<Ended, Failure> {
     let format = match format {
         RowFormat::Table => Format::Table,
         RowFormat::Csv => Format::Csv,
         RowFormat::Json => Format::Json,
         RowFormat::Ndjson => Format::Ndjson,
     };
-    let mut writer = RowWriter::new(io::stdout().lock(), format, &stream.schema())?;
+    let writer = RowWriter::new(io::stdout().lock(), format, &stream.schema())?;
+    write_rows(stream, writer).await
+}
+
+/// Writes every row of an answer, for as long as somebody reads them.
+pub(crate) async fn write_rows(
+    mut stream: QueryStream,
+    mut writer: RowWriter<io::StdoutLock<'_>>,
+) -> Result<Ended, Failure> {
     let mut rows = 0;
     let ended = |rows: u64, cut: bool| Ok(Ended { rows: Some(rows), cut, ..Ended::default() });
     while let Some(batch) = stream.next().await {
