@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use arrow::record_batch::RecordBatch;
-use custody_ledger::{Advance, AppendError, Ledger, LedgerError, Stream, Uploaded};
+use custody_ledger::{Advance, AppendError, LedgerError, Location, Stream, Uploaded};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
@@ -45,31 +45,39 @@ pub(crate) enum CommitterError {
     Stopped(AppendError),
 }
 
-/// Opens the ledger, retrying while its store fails. `None` when asked to stop meanwhile.
+/// For so long a store may take to open what is asked for, before it is asked anew: an answer that never comes would be
+/// waited for without end.
+const OPEN_MAX: Duration = Duration::from_secs(60);
+
+/// Opens something of the ledger, again and again while its store fails. `None` when asked to stop meanwhile.
 ///
 /// # Errors
 ///
 /// What no retry can mend: another schema, a place that is none.
-pub(crate) async fn open(
-    location: &custody_ledger::Location,
+pub(crate) async fn open<T, F: Future<Output = Result<T, LedgerError>>>(
+    location: &Location,
     health: &Health,
     stop: &mut watch::Receiver<bool>,
-) -> Result<Option<Ledger>, LedgerError> {
+    attempt: impl Fn(Location) -> F,
+) -> Result<Option<T>, LedgerError> {
     let mut pauses = RETRY_PAUSES.into_iter().chain(std::iter::repeat(Duration::from_secs(10)));
     loop {
-        match Ledger::create(location.clone()).await {
-            Ok(ledger) => {
+        let opened = tokio::select! {
+            opened = tokio::time::timeout(OPEN_MAX, attempt(location.clone())) => opened,
+            _ = stop.wait_for(|stop| *stop) => return Ok(None),
+        };
+        let why = match opened {
+            Ok(Ok(opened)) => {
                 health.set(Component::Store, State::Up);
-                return Ok(Some(ledger));
+                return Ok(Some(opened));
             }
-            Err(error @ LedgerError::Store { .. }) => {
-                health.set(Component::Store, State::Down(error.to_string()));
-                let pause = pauses.next().unwrap_or(Duration::from_secs(10));
-                if sleep_or_stop(pause, stop).await {
-                    return Ok(None);
-                }
-            }
-            Err(error) => return Err(error),
+            Ok(Err(error @ LedgerError::Store { .. })) => error.to_string(),
+            Ok(Err(error)) => return Err(error),
+            Err(_) => format!("the store of the ledger at {} gave no answer in {OPEN_MAX:?}", location.url()),
+        };
+        health.set(Component::Store, State::Down(why));
+        if sleep_or_stop(pauses.next().unwrap_or(Duration::from_secs(10)), stop).await {
+            return Ok(None);
         }
     }
 }
@@ -93,14 +101,13 @@ pub(crate) struct Committer {
 }
 
 impl Committer {
-    pub(crate) async fn new(
-        ledger: &Ledger,
+    pub(crate) fn new(
+        lanes: Vec<Lane>,
         health: Health,
         stop: watch::Receiver<bool>,
         on_committed: OnCommitted,
-    ) -> Result<Self, LedgerError> {
-        let lanes = Lane::all(ledger).await?;
-        Ok(Self { lanes, health, stop, on_committed })
+    ) -> Self {
+        Self { lanes, health, stop, on_committed }
     }
 
     /// Serves requests until the consumer hangs up.

@@ -34,6 +34,7 @@ use crate::config::{Config, OnLostMessages, Topic};
 use crate::direct::DirectError;
 use crate::health::{Component, Health, State};
 use crate::journal::Journal;
+use crate::lane::Lane;
 
 /// Why ingest stopped though nobody asked it to.
 #[derive(Debug, thiserror::Error)]
@@ -73,6 +74,12 @@ pub enum IngestError {
         /// Offset after the last one in Kafka.
         end: i64,
     },
+    /// The client can do nothing any more.
+    #[error(
+        "Kafka lets this consumer go for good: {0}. If it says that it was fenced, two processes have one \
+         kafka.options.\"group.instance.id\": give each its own"
+    )]
+    Fatal(String),
     /// The columns of a batch do not fit its table.
     #[error("a batch could not be built: {0}")]
     Batch(#[from] arrow::error::ArrowError),
@@ -102,13 +109,18 @@ pub async fn run(
 ) -> Result<(), IngestError> {
     let config = Arc::new(config);
     while !*stop.borrow() {
-        let Some(ledger) = committer::open(&location, &health, &mut stop).await? else { break };
+        let opened = committer::open(&location, &health, &mut stop, |location| async {
+            let ledger = Ledger::create(location).await?;
+            let lanes = Lane::all(&ledger).await?;
+            Ok((ledger, lanes))
+        });
+        let Some((ledger, lanes)) = opened.await? else { break };
         let consumer = Arc::new(connect(&config, &health)?);
         let on_committed: OnCommitted = {
             let consumer = consumer.clone();
             Arc::new(move |reached: &[(Stream, i64)]| report_offsets(&consumer, reached))
         };
-        let committer = Committer::new(&ledger, health.clone(), stop.clone(), on_committed).await?;
+        let committer = Committer::new(lanes, health.clone(), stop.clone(), on_committed);
         let (requests, inbox) = mpsc::channel(1);
         let committing = tokio::spawn(committer.run(inbox));
         let session = Session::new(config.clone(), consumer.clone(), health.clone(), ledger, requests, stop.clone());
@@ -148,7 +160,7 @@ pub async fn create_ledger(
     health: Health,
     mut stop: watch::Receiver<bool>,
 ) -> Result<Option<Ledger>, LedgerError> {
-    committer::open(location, &health, &mut stop).await
+    committer::open(location, &health, &mut stop, Ledger::create).await
 }
 
 pub(crate) fn settings(config: &Config) -> ClientConfig {
@@ -476,6 +488,9 @@ impl Session {
     }
 
     fn step(&mut self) -> Result<ControlFlow<()>, IngestError> {
+        if let Some((_, why)) = self.consumer.client().fatal_error() {
+            return Err(IngestError::Fatal(why));
+        }
         while let Some(rebalance) = self.consumer.context().next_rebalance() {
             match rebalance {
                 Rebalance::Assign(partitions) => self.ask_for_cursors(partitions),

@@ -158,3 +158,20 @@ fn a_process_that_slept_beyond_its_session_adds_nothing_twice() {
     other.stop();
     sent.assert_exactly_once(test, &custody);
 }
+
+#[test]
+fn of_two_processes_with_one_name_the_first_ends_and_says_why() {
+    let test = "of_two_processes_with_one_name_the_first_ends_and_says_why";
+    let Some(broker) = Broker::shared_or_skip(test) else { return };
+    let mut sent = Numbered::on(broker);
+    let custody = sent.custody();
+    let mut first = custody.ingest_as(Some("one"));
+    first.wait_for_log(ASSIGNED);
+    let mut second = custody.ingest_as(Some("one"));
+    assert!(!first.wait().success(), "{}", first.log());
+    assert!(first.log().contains("give each its own"), "{}", first.log());
+    sent.publish(1000);
+    sent.flush();
+    custody.wait_for_records(sent.count, &mut second);
+    second.stop();
+}
