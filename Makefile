@@ -9,7 +9,7 @@ COMPOSE ?= docker compose
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help build test demo bench fire fuzz fmt lint kafka opa s3 spark open-reader compose
+.PHONY: help build test demo bench bench-reports fire fuzz fmt lint kafka opa s3 spark open-reader compose
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -34,6 +34,15 @@ bench: build ## Measure ingest against the limit of the machine and a loader in 
 	tests/kafka/with-broker.sh $(CARGO_TARGET_DIR)/release/custody bench freshness
 	$(CARGO_TARGET_DIR)/release/custody bench commits
 	$(CARGO_TARGET_DIR)/release/custody bench decode
+
+# The ledger is made once, and can be thrown away.
+BENCH_EVENTS ?= 10000000
+BENCH_LEDGER := $(CUSTODY_CACHE)/bench-$(BENCH_EVENTS)
+bench-reports: build open-reader ## Measure every report beside DuckDB on a generated ledger (BENCH_EVENTS=100000000)
+	[ -d $(BENCH_LEDGER)-reference ] || $(CARGO_TARGET_DIR)/release/custody bench generate $(BENCH_LEDGER) --events $(BENCH_EVENTS)
+	CUSTODY_QUERY__MEMORY_MB_MAX=3072 $(CARGO_TARGET_DIR)/release/custody \
+	  --config $(BENCH_LEDGER)-reference/custody.toml bench reports --period 2026-Q3 --runs 3 \
+	  --peer "$(OPEN_READER)/bin/python tests/open/reports_duckdb.py --config $(BENCH_LEDGER)-reference/custody.toml"
 
 # Each target for ten minutes; one second each is part of `make test`.
 fuzz: ## Run hostile input through every decoder and file format

@@ -2,20 +2,25 @@
 //! `custody bench freshness`: from being produced to being visible.
 //! `custody bench commits`: what a commit takes while a ledger grows.
 //! `custody bench decode`: what decoding costs on one core, against parsing the same JSON.
+//! `custody bench generate`: a ledger of any size to measure questions on.
+//! `custody bench reports`: what each report takes.
 
-use std::io::Write;
-use std::path::PathBuf;
+mod reports;
+
+use std::io::{IsTerminal, Write};
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use custody_ingest::bench::{self, CommitTimes, Measure};
+use custody_ingest::bench::{self, CommitTimes, Generated, Measure, Plan, Reference};
 use custody_ledger::{Ledger, Location};
 use custody_query::format::{Format, RowWriter};
-use custody_query::{Bounds, Engine};
+use custody_query::{Bounds, Engine, ReferencePaths};
+use indicatif::{HumanBytes, HumanCount, ProgressBar, ProgressStyle};
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
-use crate::cli::{Bench, BenchIngest, BenchPart};
+use crate::cli::{Bench, BenchGenerate, BenchIngest, BenchPart};
 use crate::config::Config;
 use crate::exit::Failure;
 use crate::maintain;
@@ -40,6 +45,8 @@ pub(crate) async fn run(config: &Config, bench: Bench) -> Result<(), Failure> {
         }
         Bench::Freshness { rate, time } => return freshness(config, rate, time).await,
         Bench::Decode { megabytes } => return decode(megabytes),
+        Bench::Generate(args) => return generate(&args).await,
+        Bench::Reports(args) => return reports::run(config, &args).await,
     };
     match args.part {
         BenchPart::All => all(config, &args).await,
@@ -59,6 +66,106 @@ fn decode(megabytes: usize) -> Result<(), Failure> {
         writeln!(out, "| {} | {} | {decoding:.0} | {parsing:.0} | {ratio:.2}x |", rate.name, rate.message_bytes)?;
     }
     Ok(())
+}
+
+/// `custody bench generate`
+async fn generate(args: &BenchGenerate) -> Result<(), Failure> {
+    let folder = &std::path::absolute(&args.ledger)?;
+    let beside = beside(folder)?;
+    for folder in [folder, &beside] {
+        let is_taken = std::fs::read_dir(folder).is_ok_and(|mut inside| inside.next().is_some());
+        if is_taken || folder.is_file() {
+            return Err(Failure::usage(anyhow::anyhow!(
+                "there is something at {} already. Remove it, or name another folder",
+                folder.display()
+            )));
+        }
+    }
+    let BenchGenerate { events, days, seed, .. } = *args;
+    let plan = Plan { events, days, seed };
+    let location = Location::parse(&folder.to_string_lossy(), Default::default())?;
+    let started = Instant::now();
+    let ledger = Ledger::create(location).await?;
+    let configuration = write_reference(folder, &beside, &bench::reference(plan))?;
+    let bar = generating(events);
+    let telling = bar.clone();
+    let done = bench::generate(&ledger, plan, move |events| telling.inc(events)).await;
+    bar.finish_and_clear();
+    let done = done.map_err(|error| Failure::broken(anyhow::anyhow!(error)))?;
+    let Generated { messages, undecodable, events, sessions, requests } = done;
+    let (seconds, bytes) = (started.elapsed().as_secs_f64(), bytes_below(folder)?);
+    let mut out = std::io::stdout();
+    writeln!(
+        out,
+        "{} events, {} sessions and {} access requests of {} messages ({undecodable} cannot be decoded) in {seconds:.1} s \
+         ({:.0} messages/s); {bytes} bytes on disk ({})",
+        HumanCount(events),
+        HumanCount(sessions),
+        HumanCount(requests),
+        HumanCount(messages),
+        messages as f64 / seconds,
+        HumanBytes(bytes),
+    )?;
+    writeln!(out, "Ask it with: custody --config {} ...", configuration.display())?;
+    Ok(())
+}
+
+/// The folder of what belongs to a ledger and is no part of it.
+fn beside(ledger: &Path) -> Result<PathBuf, Failure> {
+    let Some(name) = ledger.file_name() else {
+        return Err(Failure::usage(anyhow::anyhow!("{} is no name for a new folder", ledger.display())));
+    };
+    let mut name = name.to_owned();
+    name.push("-reference");
+    Ok(ledger.with_file_name(name))
+}
+
+/// Writes the reference data and the configuration that names it. Returns where that is.
+fn write_reference(ledger: &Path, folder: &Path, reference: &Reference) -> Result<PathBuf, Failure> {
+    #[derive(Serialize)]
+    struct Configuration<'a> {
+        data: &'a Path,
+        reference: ReferencePaths,
+    }
+    std::fs::create_dir_all(folder)?;
+    let write = |name: &str, text: &str| {
+        let path = folder.join(name);
+        std::fs::write(&path, text).map(|()| Some(path))
+    };
+    let configuration = Configuration {
+        data: ledger,
+        reference: ReferencePaths {
+            people: write("people.csv", &reference.people)?,
+            approvers: write("approvers.csv", &reference.approvers)?,
+            shared_accounts: write("shared-accounts.csv", &reference.shared_accounts)?,
+            privileged: write("privileged.csv", &reference.privileged)?,
+        },
+    };
+    let path = folder.join("custody.toml");
+    std::fs::write(&path, toml::to_string(&configuration).map_err(Failure::broken)?)?;
+    Ok(path)
+}
+
+fn generating(events: u64) -> ProgressBar {
+    if !std::io::stderr().is_terminal() {
+        return ProgressBar::hidden();
+    }
+    let bar = ProgressBar::new(events);
+    // The template is a constant; a test would not tell more than the compiler of it.
+    match ProgressStyle::with_template("{wide_bar} {human_pos}/{human_len} events {per_sec} {eta}") {
+        Ok(style) => bar.with_style(style),
+        Err(_) => bar,
+    }
+}
+
+fn bytes_below(folder: &Path) -> std::io::Result<u64> {
+    let mut bytes = 0;
+    for entry in std::fs::read_dir(folder)? {
+        let entry = entry?;
+        let about = entry.metadata()?;
+        bytes += if about.is_dir() { bytes_below(&entry.path())? } else { about.len() };
+    }
+    Ok(bytes)
 }
 
 /// `custody bench freshness`

@@ -541,6 +541,54 @@ pub(crate) enum Bench {
         #[arg(long, default_value_t = 20)]
         megabytes: usize,
     },
+    /// A ledger of any size to measure questions and reports on: sessions, requests, approvals and what is wrong with
+    /// some of them
+    ///
+    /// What sample gateways say goes through the decoders and commits of real messages. The same arguments give the same
+    /// messages. For each million of events there are about 20,000 sessions and 3,000 access requests, and every kind of
+    /// finding that reports look for, in small numbers. It takes about 160 bytes an event.
+    ///
+    /// The reference data that belongs to it (people, approvers, ...) and a configuration are written beside the ledger:
+    ///
+    ///   custody bench generate big --events 10000000
+    ///   custody --config big-reference/custody.toml report run R02 --period 2026-Q3
+    #[command(verbatim_doc_comment)]
+    Generate(BenchGenerate),
+    /// Every report on the configured ledger: the first time, and again
+    Reports(BenchReports),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct BenchGenerate {
+    /// Folder for the ledger, which must be empty or not there
+    #[arg(value_name = "FOLDER")]
+    pub(crate) ledger: PathBuf,
+    /// About how many events
+    #[arg(long, default_value_t = 1_000_000, value_parser = clap::value_parser!(u64).range(1..=10_000_000_000))]
+    pub(crate) events: u64,
+    /// Days that they are spread over; the last is 2026-09-30
+    #[arg(long, default_value_t = 730, value_parser = clap::value_parser!(u32).range(1..=3650))]
+    pub(crate) days: u32,
+    /// Another number gives another ledger of the same size
+    #[arg(long, default_value_t = 1)]
+    pub(crate) seed: u64,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct BenchReports {
+    /// Period, as `custody report run` takes it
+    #[arg(long, value_parser = period::parse)]
+    pub(crate) period: Period,
+    /// Reports, where not all: R02,R12
+    #[arg(long, value_delimiter = ',', value_name = "IDS")]
+    pub(crate) reports: Vec<String>,
+    /// Runs after the first one
+    #[arg(long, default_value_t = 5)]
+    pub(crate) runs: usize,
+    /// A command that answers the same reports, to be measured beside: it is given --from, --to, --runs and --reports, and
+    /// prints what it took as tests/open/reports_duckdb.py does
+    #[arg(long, value_name = "COMMAND")]
+    pub(crate) peer: Option<String>,
 }
 
 #[derive(Debug, Args)]

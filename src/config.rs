@@ -351,11 +351,22 @@ pub(crate) struct Query {
     pub(crate) rows_max: usize,
     /// Queries that run at once; more wait.
     pub(crate) concurrent_max: usize,
+    /// Folder in which reports keep what days that are over say of their sessions; empty for none. It can be thrown away.
+    pub(crate) cache: PathBuf,
 }
 
 impl Default for Query {
     fn default() -> Self {
-        Self { seconds_max: 60, report_seconds_max: 600, memory_mb_max: 512, rows_max: 100_000, concurrent_max: 4 }
+        let home = |name: &str| std::env::var_os(name).filter(|home| !home.is_empty()).map(PathBuf::from);
+        let cache = home("XDG_CACHE_HOME").or_else(|| Some(home("HOME")?.join(".cache")));
+        Self {
+            seconds_max: 60,
+            report_seconds_max: 600,
+            memory_mb_max: 512,
+            rows_max: 100_000,
+            concurrent_max: 4,
+            cache: cache.map(|cache| cache.join("custody")).unwrap_or_default(),
+        }
     }
 }
 
@@ -529,6 +540,7 @@ impl Config {
         custody_query::Limits {
             memory_bytes: self.query.memory_mb_max.saturating_mul(1024 * 1024),
             queries: self.query.concurrent_max,
+            cache: Some(self.query.cache.clone()).filter(|cache| !cache.as_os_str().is_empty()),
             ..custody_query::Limits::default()
         }
     }

@@ -20,7 +20,7 @@ use crate::cli::{Evidence, ReportOf};
 use crate::config::Config;
 use crate::exit::Failure;
 use crate::report::{asked, draw};
-use crate::show::open;
+use crate::show::open_for_reports;
 
 /// What a pack is made of.
 pub(crate) struct Order {
@@ -44,7 +44,7 @@ pub(crate) async fn run(config: &Config, args: &Evidence) -> Result<(), Failure>
     };
     let path = args.out.clone().unwrap_or_else(|| PathBuf::from(order.file_name()));
     let beside = Beside::create(&path)?;
-    let (engine, journal) = open(config).await?;
+    let (engine, journal) = open_for_reports(config).await?;
     let bar = ProgressBar::new(order.reports.len() as u64);
     bar.set_style(
         ProgressStyle::with_template("{pos}/{len} {wide_msg}").unwrap_or_else(|_| ProgressStyle::default_bar()),

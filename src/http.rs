@@ -7,6 +7,7 @@ mod runs;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Json;
 use axum::extract::rejection::PathRejection;
@@ -66,6 +67,9 @@ pub(crate) struct Operation {
     health: Option<Health>,
     metrics: PrometheusHandle,
 }
+
+/// Days are over once a day, and their files change while they are put together.
+const KEEP_EVERY: Duration = Duration::from_secs(600);
 
 impl State {
     /// Opens the ledger for questions. `health` is that of an ingest in the same process, if there is one.
@@ -169,13 +173,31 @@ pub(crate) async fn serve_operation(
 pub(crate) async fn serve(listener: TcpListener, state: State, stop: watch::Receiver<bool>) -> Result<(), Failure> {
     let address = listener.local_addr()?;
     tracing::info!(%address, "serving");
+    let keeping = keep(state.engine(), stop.clone());
     let mut router = router(state);
     if address.ip().is_loopback() {
         router = router.layer(middleware::from_fn(only_local_names));
     }
     let service = router.into_make_service_with_connect_info::<SocketAddr>();
-    axum::serve(listener, service).with_graceful_shutdown(shutdown::wait(stop)).await?;
-    Ok(())
+    let serving = axum::serve(listener, service).with_graceful_shutdown(shutdown::wait(stop));
+    tokio::try_join!(async { Ok(serving.await?) }, keeping).map(drop)
+}
+
+/// Keeps what days that are over say of their sessions, until asked to stop.
+async fn keep(engine: Arc<Engine>, mut stop: watch::Receiver<bool>) -> Result<(), Failure> {
+    loop {
+        tokio::select! {
+            // Reports are the same without, and take longer.
+            kept = engine.keep(|_| ()) => if let Err(error) = kept {
+                tracing::warn!(%error, "what past days say of their sessions could not be kept in query.cache");
+            },
+            _ = stop.wait_for(|stop| *stop) => return Ok(()),
+        }
+        tokio::select! {
+            () = tokio::time::sleep(KEEP_EVERY) => {}
+            _ = stop.wait_for(|stop| *stop) => return Ok(()),
+        }
+    }
 }
 
 #[derive(OpenApi)]

@@ -17,7 +17,7 @@ use crate::cli::{ExceptionCommand, ReportCommand, ReportOf, ReportRun, RowFormat
 use crate::config::Config;
 use crate::exit::Failure;
 use crate::period::Period;
-use crate::show::{is_closed, open, text, write_rows};
+use crate::show::{is_closed, open, open_for_reports, text, write_rows};
 
 /// `custody report`
 pub(crate) async fn run(config: &Config, command: ReportCommand) -> Result<(), Failure> {
@@ -90,7 +90,7 @@ async fn run_report(config: &Config, args: &ReportRun) -> Result<(), Failure> {
     let draw = draw(&args.sample)?;
     let given = args.parameters.iter().map(|(name, value)| (name.clone(), Value::Text(value.clone())));
     let asked = asked(config, report, &args.of, given, (operator(), now()));
-    let (engine, journal) = open(config).await?;
+    let (engine, journal) = open_for_reports(config).await?;
     let verb = if draw.is_some() { "sample" } else { "report" };
     let work = async {
         let ipe = match draw {

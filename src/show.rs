@@ -15,6 +15,7 @@ use custody_query::{Bounds, Engine, QueryStream, visible};
 use custody_replay::player::{self, PlayOptions};
 use custody_replay::{Recording, encode};
 use custody_schemas::activity::Activity;
+use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::activity::{Ended, Entry, Journal, asked};
 use crate::cli::{CastFormat, Export, Replay, RowFormat, Sessions, Show, Sql};
@@ -27,6 +28,25 @@ pub(crate) async fn open(config: &Config) -> Result<(Engine, Journal), Failure> 
     let ledger = Ledger::existing(config.location()?).await?;
     let engine = Engine::open(&ledger, config.limits(), &config.vocabulary()).await?;
     Ok((engine, Journal::open(config, &ledger, "cli").await?))
+}
+
+/// The same for reports, which read what days that are over say of their sessions: that is kept first.
+pub(crate) async fn open_for_reports(config: &Config) -> Result<(Engine, Journal), Failure> {
+    let (engine, journal) = open(config).await?;
+    let bar = ProgressBar::new(0);
+    let style =
+        ProgressStyle::with_template("keeping what past days say of their sessions {bar:30} {pos}/{len} months");
+    bar.set_style(style.map_err(Failure::broken)?);
+    let kept = engine.keep(|kept| {
+        bar.set_length(kept.of as u64);
+        bar.set_position(kept.months as u64);
+    });
+    // A report is the same without, and takes longer.
+    if let Err(error) = kept.await {
+        tracing::warn!(%error, "what past days say of their sessions could not be kept in query.cache");
+    }
+    bar.finish_and_clear();
+    Ok((engine, journal))
 }
 
 /// `custody sql`

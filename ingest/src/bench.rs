@@ -1,13 +1,15 @@
 //! What ingest costs, against what it cannot go below: consuming the same messages and writing their raw values as
 //! Parquet, with the same compression, and nothing else. What decoding alone costs is in [`decode_rates`], what a commit takes
-//! while the tables grow in [`commits`].
+//! while the tables grow in [`commits`]. A ledger to measure questions on is made by [`generate`].
 
 mod commits;
 mod decode;
+mod generate;
 mod paced;
 
 pub use commits::{CommitTimes, commits, quantile};
 pub use decode::{DecodeRate, decode_rates};
+pub use generate::{Generated, Plan, Reference, generate, reference};
 pub use paced::produce_at;
 
 use std::fs::File;

@@ -338,7 +338,7 @@ fn writer_properties(table: Table, schema: &Schema, temper: Temper) -> WriterPro
         }
     }
     if table == Table::Events {
-        // Files are in the order of time; a session's events are found by its id. Hardly an event_id repeats.
+        // Files are in the order of kind and time; a session's events are found by its id. Hardly an event_id repeats.
         properties = properties
             .set_column_dictionary_enabled(column("event_id"), false)
             .set_column_bloom_filter_enabled(column("session_id"), true)

@@ -3,6 +3,7 @@
 -- question = "For how many hours of each week did each person hold access that had been asked for, and is that becoming less?"
 -- population = "Persons who held access by request in the period, by ISO week"
 -- controls = ["SOC2 CC6.3", "ISO A.8.2", "NIST AC-2(2)"]
+-- sessions = "requests"
 --
 -- [columns]
 -- key = "The person and the week: person/week"

@@ -3,6 +3,7 @@
 -- question = "How long did each request wait for an answer, for its approval, and for the work that it was made for?"
 -- population = "Access requests made in the period (approved in it, where their creation is not in the ledger)"
 -- controls = ["SOC2 CC6.3", "ISO A.5.18"]
+-- sessions = "requests"
 --
 -- [columns]
 -- key = "The request: source/request id"

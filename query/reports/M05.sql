@@ -3,6 +3,7 @@
 -- question = "For which share of the sessions is it known what gave access, and how is it known?"
 -- population = "Sessions that began in the period, by ISO week and by how they are linked to what gave access"
 -- controls = ["SOC2 CC2.1", "SOC2 CC6.3"]
+-- sessions = "period"
 --
 -- [columns]
 -- key = "The week and the method: week/method"

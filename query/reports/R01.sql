@@ -3,6 +3,7 @@
 -- question = "Which sessions were there, of whom, where, and under what?"
 -- population = "Sessions that began in the period, or began before it and were not over when it began"
 -- controls = ["SOC2 CC6.1", "SOC2 CC6.6", "ISO A.8.2", "HIPAA 164.312(b)", "PCI 10.2.1.2", "NIST AU-14"]
+-- sessions = "period"
 --
 -- [columns]
 -- key = "The session: source/session id"

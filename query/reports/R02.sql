@@ -3,6 +3,7 @@
 -- question = "Which sessions began without an approval that was in force?"
 -- population = "Sessions that began in the period"
 -- controls = ["SOC2 CC6.2", "SOC2 CC6.3", "PCI 7.2.3", "ISO A.8.2", "NIST AC-6"]
+-- sessions = "period"
 --
 -- [parameters.grace_s]
 -- type = "integer"

@@ -3,6 +3,7 @@
 -- question = "Which sessions were approved only after they had begun?"
 -- population = "Sessions that began in the period"
 -- controls = ["SOC2 CC6.2", "PCI 7.2.3", "ISO A.5.18", "NIST AC-6"]
+-- sessions = "period"
 --
 -- [parameters.grace_s]
 -- type = "integer"

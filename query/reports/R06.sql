@@ -3,6 +3,7 @@
 -- question = "Which sessions began after the approved access had ended, or went on past its end?"
 -- population = "Sessions that began in the period"
 -- controls = ["SOC2 CC6.3", "ISO A.8.2", "ISO A.5.18", "NIST AC-2(2)"]
+-- sessions = "period"
 --
 -- [parameters.grace_s]
 -- type = "integer"

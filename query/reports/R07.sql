@@ -3,6 +3,7 @@
 -- question = "Which sessions went to a target, or held a role, that was not approved?"
 -- population = "Sessions that began in the period"
 -- controls = ["SOC2 CC6.3", "ISO A.8.2", "PCI 7.2.3", "NIST AC-6"]
+-- sessions = "period"
 --
 -- [columns]
 -- key = "The session: source/session id"

@@ -3,6 +3,7 @@
 -- question = "Was each use of emergency access looked at afterwards, in time, by someone else, and does it name an incident?"
 -- population = "Requests for a break-glass role that were approved in the period, and sessions of the period that had such a role without a request for it"
 -- controls = ["SOC2 CC7.3", "SOC2 CC7.4", "SOC2 CC8.1", "HIPAA 164.312(a)(2)(ii)"]
+-- sessions = "requests"
 --
 -- [parameters.break_glass_role]
 -- type = "text"

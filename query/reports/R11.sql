@@ -3,6 +3,7 @@
 -- question = "Which approvals were never used, and which standing roles has nobody used for long?"
 -- population = "Access requests approved in the period, and roles that people hold without asking as of the report"
 -- controls = ["PCI 8.2.6", "NIST AC-2(3)", "ISO A.5.18"]
+-- sessions = "requests"
 --
 -- [parameters.dormant_days]
 -- type = "integer"

@@ -3,6 +3,7 @@
 -- question = "Who was refused access, and got it soon after without a new approval?"
 -- population = "Refusals in the period: decisions of a policy engine that did not allow, and requests that were denied"
 -- controls = ["SOC2 CC7.2", "SOC2 CC7.3", "PCI 10.2.1.4", "NIST AC-6(9)"]
+-- sessions = "period + window_s"
 --
 -- [parameters.window_s]
 -- type = "integer"

@@ -3,6 +3,7 @@
 -- question = "Which sessions did no policy allow where one has to, and which question did two revisions of a policy answer differently?"
 -- population = "Sessions that began in the period; questions (policy, person, action, target) that were decided in the period"
 -- controls = ["SOC2 CC6.1", "SOC2 CC6.8", "SOC2 CC8.1", "NIST AC-3"]
+-- sessions = "period"
 --
 -- [parameters.governed_sources]
 -- type = "text"

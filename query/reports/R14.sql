@@ -3,6 +3,7 @@
 -- question = "Which sessions should have a recording that is not here, or that failed a check?"
 -- population = "Sessions that began in the period"
 -- controls = ["NIST AU-14", "PCI 10.2.1.2", "ISO A.8.15", "SOC2 CC7.2"]
+-- sessions = "period"
 --
 -- [parameters.grace_s]
 -- type = "integer"

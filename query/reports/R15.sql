@@ -3,6 +3,7 @@
 -- question = "Which recordings have holes, begin late, or stop before their session does?"
 -- population = "Sessions that began in the period"
 -- controls = ["NIST AU-14", "ISO A.8.15", "SOC2 CC7.2", "PCI 10.2.1.2"]
+-- sessions = "period"
 --
 -- [parameters.edge_s]
 -- type = "integer"

@@ -3,6 +3,7 @@
 -- question = "Did anybody use their access after they had left?"
 -- population = "Sessions that began in the period, decisions on access requests, and each day on which a person used their account otherwise: logged in, got a credential, asked for access, was allowed something by a policy (people of the export alone), or watched a recording"
 -- controls = ["SOC2 CC6.2", "PCI 8.2.5", "HIPAA 164.308(a)(3)(ii)(C)", "ISO A.5.18"]
+-- sessions = "period"
 --
 -- [parameters.grace_s]
 -- type = "integer"

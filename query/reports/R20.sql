@@ -3,6 +3,7 @@
 -- question = "Which sessions and logins had no second factor, and which credentials last too long?"
 -- population = "Sessions that began in the period; each way in which a person logged in; the longest credential of each person and day"
 -- controls = ["SOC2 CC6.6", "PCI 8.4.2", "PCI 8.6.3", "NIST IA-2(1)"]
+-- sessions = "period"
 --
 -- [parameters.mfa_required]
 -- type = "boolean"

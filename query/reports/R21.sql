@@ -3,6 +3,7 @@
 -- question = "Which accounts did several people use, and which machine accounts did somebody use interactively?"
 -- population = "Every account on a target that sessions of the period used, and every session of a machine account that began in it"
 -- controls = ["PCI 8.2.2", "PCI 8.6.1", "ISO A.5.16", "SOC2 CC6.1"]
+-- sessions = "period"
 --
 -- [columns]
 -- key = "The session; or account, target and login"

@@ -3,6 +3,7 @@
 -- question = "In which sessions was something done that somebody should look at?"
 -- population = "Sessions that began in the period: one row for each rule that a session hits, one row for a session whose commands hit none. Commands and queries that name no session are rows of their own where they hit a rule"
 -- controls = ["SOC2 CC7.2", "NIST AU-6", "PCI 10.2.1.2", "ISO A.8.15"]
+-- sessions = "period"
 --
 -- [parameters.business_from]
 -- type = "integer"

@@ -3,6 +3,7 @@
 -- question = "Does each session pass the tests of an auditor: request, approval, approver, reason, window and scope, recording, second factor?"
 -- population = "Sessions that began in the period"
 -- controls = ["SOC2 CC6.1", "SOC2 CC6.2", "SOC2 CC6.3", "SOC2 CC6.6", "ISO A.8.2", "PCI 7.2.3", "NIST AC-6"]
+-- sessions = "period"
 --
 -- [parameters.grace_s]
 -- type = "integer"

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::num::NonZero;
 use std::ops::ControlFlow;
+use std::path::PathBuf;
 use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -35,6 +36,7 @@ use datafusion::sql::sqlparser::tokenizer::{Token, Tokenizer};
 use deltalake::DeltaTable;
 use deltalake::delta_datafusion::{DeltaScanConfig, DeltaScanNext};
 use futures::StreamExt;
+use futures::future::BoxFuture;
 use serde::Serialize;
 use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
@@ -42,10 +44,12 @@ use utoipa::ToSchema;
 
 use crate::error::QueryError;
 use crate::functions::{Vocabulary, Words};
+use crate::parts::{KeptParts, PARTS, PartTable};
 use crate::pg_catalog::{self, Catalog, DATABASE, SCHEMA};
 use crate::reference::{Reference, ReferenceFile};
+use crate::shelf::{self, Focus, Shelves};
 use crate::table::LedgerTable;
-use crate::views::PlannedView;
+use crate::views::{PlannedView, Sources};
 use crate::{functions, text, views};
 
 /// What the engine may use.
@@ -59,12 +63,15 @@ pub struct Limits {
     pub queries: usize,
     /// Cores that one query uses.
     pub cores: usize,
+    /// Folder in which what days that are over say of their sessions is kept, for all ledgers. Without, it is worked out
+    /// for each question.
+    pub cache: Option<PathBuf>,
 }
 
 impl Default for Limits {
     fn default() -> Self {
         let cores = std::thread::available_parallelism().map_or(1, NonZero::get).min(8);
-        Self { memory_bytes: 512 << 20, spill_bytes: 4 << 30, queries: 4, cores }
+        Self { memory_bytes: 512 << 20, spill_bytes: 4 << 30, queries: 4, cores, cache: None }
     }
 }
 
@@ -194,6 +201,8 @@ pub struct Engine {
     turns: Arc<Semaphore>,
     limits: Limits,
     vocabulary: Vocabulary,
+    kept: Arc<KeptParts>,
+    shelves: Arc<Shelves>,
 }
 
 #[derive(Debug)]
@@ -208,11 +217,27 @@ struct Held {
 
 /// Tables and views of one state of the ledger.
 #[derive(Debug)]
-struct Snapshot {
-    versions: Versions,
+pub(crate) struct Snapshot {
+    pub(crate) versions: Versions,
     reference: Arc<Reference>,
+    parts: Vec<Arc<PartTable>>,
     views: Vec<PlannedView>,
+    /// What questions can name: the tables, reference data and views.
     tables: Vec<(&'static str, Arc<dyn TableProvider>)>,
+}
+
+impl Snapshot {
+    pub(crate) fn part(&self, name: &str) -> Option<Arc<PartTable>> {
+        self.parts.iter().find(|part| part.part.name == name).cloned()
+    }
+
+    pub(crate) fn view(&self, name: &str) -> Option<LogicalPlan> {
+        self.views.iter().find(|view| view.name() == name).map(|view| view.plan.clone())
+    }
+
+    pub(crate) fn has_reference_of(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.reference, &other.reference)
+    }
 }
 
 impl Engine {
@@ -236,10 +261,12 @@ impl Engine {
         let read_at = Instant::now();
         let [records, events, frames, activity] = Table::ALL.map(|table| ledger.open(table));
         let tables: [DeltaTable; 4] = tokio::try_join!(records, events, frames, activity)?.into();
-        let snapshot = Arc::new(snapshot(&runtime, &limits, &reference, &tables, None).await?);
+        let kept = Arc::new(KeptParts::new(limits.cache.as_deref(), &tables, &runtime));
+        let snapshot = Arc::new(snapshot(&runtime, &limits, &reference, &tables, &kept, None).await?);
         let held = Mutex::new(Held { tables, reference, snapshot, read_at });
         let turns = Arc::new(Semaphore::new(limits.queries));
-        Ok(Self { held, runtime, turns, limits, vocabulary: vocabulary.clone() })
+        let shelves = Arc::new(Shelves::open(&runtime, limits.spill_bytes)?);
+        Ok(Self { held, runtime, turns, limits, vocabulary: vocabulary.clone(), kept, shelves })
     }
 
     /// Runs one read-only statement: a query, `EXPLAIN`, `DESCRIBE` or `SHOW`.
@@ -274,7 +301,7 @@ impl Engine {
         let (batches, schema) = reading
             .within(async {
                 let frame = reading.frame(statement, ParamValues::from(parameters)).await?;
-                let batches = frame.execute_stream().await?;
+                let batches = stream(frame).await?;
                 let schema = batches.schema();
                 Ok((batches, schema))
             })
@@ -312,9 +339,12 @@ impl Engine {
     }
 
     /// Waits for a turn, and fixes the state of the ledger that is read.
-    pub(crate) async fn read(&self, as_of: AsOf, time: Option<Duration>) -> Result<Reading, QueryError> {
+    ///
+    /// Boxed, here and below: what lies under it are futures of two engines, and the compiler would look through all of
+    /// them again for each caller.
+    pub(crate) fn read(&self, as_of: AsOf, time: Option<Duration>) -> BoxFuture<'_, Result<Reading, QueryError>> {
         let limit = time.and_then(|time| Some((Instant::now().checked_add(time)?, time)));
-        within(limit, async {
+        Box::pin(within(limit, async move {
             let turn = self.turns.clone().acquire_owned().await;
             let turn = turn.map_err(|closed| QueryError::Internal(closed.to_string()))?;
             let snapshot = match as_of {
@@ -326,14 +356,18 @@ impl Engine {
             let context = context(runtime, &self.limits, snapshot.reference.words())?;
             context.register_catalog(DATABASE, Arc::new(Catalog::new(&snapshot.tables)?));
             let references = snapshot.reference.files().to_vec();
-            Ok(Reading { context, versions: snapshot.versions, references, limit, _turn: turn })
-        })
-        .await
+            let (versions, shelves) = (snapshot.versions, self.shelves.clone());
+            Ok(Reading { context, versions, references, limit, snapshot, shelves, _turn: turn })
+        }))
     }
 
     /// The newest state of the ledger. Questions that wait for one another share one look at the store, if that look
     /// began after they came.
-    async fn refresh(&self) -> Result<Arc<Snapshot>, QueryError> {
+    fn refresh(&self) -> BoxFuture<'_, Result<Arc<Snapshot>, QueryError>> {
+        Box::pin(self.look())
+    }
+
+    async fn look(&self) -> Result<Arc<Snapshot>, QueryError> {
         let came_at = Instant::now();
         let mut held = self.held.lock().await;
         if held.read_at >= came_at {
@@ -349,8 +383,9 @@ impl Engine {
         let is_same = Versions::of(&held.tables) == held.snapshot.versions
             && Arc::ptr_eq(&held.reference, &held.snapshot.reference);
         if !is_same {
-            let newest = snapshot(&self.runtime, &self.limits, &held.reference, &held.tables, Some(&held.snapshot));
-            let newest = newest.await?;
+            let before = Some(held.snapshot.as_ref());
+            let (runtime, kept) = (&self.runtime, &self.kept);
+            let newest = snapshot(runtime, &self.limits, &held.reference, &held.tables, kept, before).await?;
             held.snapshot = Arc::new(newest);
         }
         held.read_at = read_at;
@@ -396,7 +431,24 @@ impl Engine {
                 ))
             })?;
         }
-        Ok(Arc::new(snapshot(&self.runtime, &self.limits, &newest.reference, &tables, Some(&newest)).await?))
+        let (runtime, kept) = (&self.runtime, &self.kept);
+        Ok(Arc::new(snapshot(runtime, &self.limits, &newest.reference, &tables, kept, Some(&newest)).await?))
+    }
+
+    /// Where parts are kept, and what makes it known.
+    pub(crate) fn kept(&self) -> (&KeptParts, &RuntimeEnv) {
+        (&self.kept, &self.runtime)
+    }
+
+    /// The parts over the newest state of the ledger.
+    pub(crate) async fn parts(&self) -> Result<Vec<Arc<PartTable>>, QueryError> {
+        Ok(self.refresh().await?.parts.clone())
+    }
+
+    /// The rows of a plan of Custody's own, without a bound on time.
+    pub(crate) async fn rows_of(&self, plan: LogicalPlan) -> Result<SendableRecordBatchStream, QueryError> {
+        let reading = self.read(AsOf::Newest, None).await?;
+        stream(DataFrame::new(reading.context.state(), plan)).await
     }
 }
 
@@ -411,10 +463,28 @@ pub(crate) struct Reading {
     /// The files of reference data.
     pub(crate) references: Vec<ReferenceFile>,
     limit: Option<(Instant, Duration)>,
+    snapshot: Arc<Snapshot>,
+    shelves: Arc<Shelves>,
     _turn: OwnedSemaphorePermit,
 }
 
 impl Reading {
+    /// The rows of a statement of Custody's own, with values in the place of its named placeholders, and with views that
+    /// are worked out once: those of the sessions in focus, where there is one. They need what comes with them.
+    pub(crate) async fn shelved(
+        &self,
+        sql: &str,
+        parameters: HashMap<&str, ScalarValue>,
+        focus: Option<Focus>,
+    ) -> Result<(SendableRecordBatchStream, shelf::Held), QueryError> {
+        self.within(async {
+            let plan = self.sql(sql, parameters).await?.into_unoptimized_plan();
+            let (plan, held) = self.shelves.over(&self.context, &self.snapshot, focus, plan).await?;
+            Ok((stream(DataFrame::new(self.context.state(), plan)).await?, held))
+        })
+        .await
+    }
+
     /// Runs something for as long as the query has time.
     pub(crate) async fn within<T>(&self, work: impl Future<Output = Result<T, QueryError>>) -> Result<T, QueryError> {
         within(self.limit, work).await
@@ -422,7 +492,8 @@ impl Reading {
 
     /// All rows of a frame of the engine. Only for what is bounded by its own question.
     pub(crate) async fn collect(&self, rows: DataFrame) -> Result<Vec<RecordBatch>, QueryError> {
-        self.within(async { Ok(rows.collect().await?) }).await
+        let collected: BoxFuture<'_, _> = Box::pin(rows.collect());
+        self.within(async { Ok(collected.await?) }).await
     }
 
     /// A statement of Custody's own as a frame, with values in the place of its named placeholders.
@@ -447,7 +518,9 @@ impl Reading {
     /// Plans a statement, if it only reads.
     async fn plan(&self, statement: Statement) -> Result<LogicalPlan, QueryError> {
         read_only(&statement)?;
-        let plan = self.context.state().statement_to_plan(statement).await?;
+        let state = self.context.state();
+        let planned: BoxFuture<'_, _> = Box::pin(state.statement_to_plan(statement));
+        let plan = planned.await?;
         // Planning changes nothing, and a frame over a plan only yields rows: what is refused here had no effect yet.
         SQLOptions::new()
             .with_allow_ddl(false)
@@ -519,6 +592,11 @@ impl QueryStream {
         *left -= taken;
         if self.truncated && taken == 0 { None } else { Some(Ok(batch.slice(0, taken))) }
     }
+}
+
+/// Begins to run a frame.
+pub(crate) fn stream(frame: DataFrame) -> BoxFuture<'static, Result<SendableRecordBatchStream, QueryError>> {
+    Box::pin(async { Ok(frame.execute_stream().await?) })
 }
 
 async fn within<T>(
@@ -670,6 +748,7 @@ async fn snapshot(
     limits: &Limits,
     reference: &Arc<Reference>,
     tables: &[DeltaTable; 4],
+    kept: &Arc<KeptParts>,
     before: Option<&Snapshot>,
 ) -> Result<Snapshot, QueryError> {
     let context = context(runtime.clone(), limits, reference.words())?;
@@ -689,10 +768,23 @@ async fn snapshot(
     }
     // The functions in a plan are those of the reference data that it was made with.
     let before = before.filter(|before| Arc::ptr_eq(&before.reference, reference));
+    let mut sources = registered.clone();
+    let mut parts = Vec::with_capacity(PARTS.len());
+    for part in PARTS {
+        let live = match before.and_then(|before| before.part(part.name)) {
+            Some(before) => Sources::new(&registered).bind(&before.live)?,
+            None => views::plan_one(&context, part.name, part.sql).await?,
+        };
+        let table = PartTable::new(part, live, tables, kept.clone());
+        let table = Arc::new(table.ok_or_else(|| QueryError::Internal(format!("{} has no table", part.name)))?);
+        context.register_table(part.name, table.clone())?;
+        sources.push((part.name, table.clone()));
+        parts.push(table);
+    }
     let views = match before {
-        Some(before) => views::rebind(&before.views, &registered)?,
+        Some(before) => Sources::new(&sources).bind_views(&before.views)?,
         None => views::plan(&context).await?,
     };
     registered.extend(views.iter().map(PlannedView::table));
-    Ok(Snapshot { versions: Versions::of(tables), reference: reference.clone(), views, tables: registered })
+    Ok(Snapshot { versions: Versions::of(tables), reference: reference.clone(), parts, views, tables: registered })
 }

@@ -9,11 +9,12 @@
 //! | `person(text)` | the person of the identity table whose name or alias a text is, else the text; also of lists |
 //! | `text_set(lists)` | union of a list of lists of text: sorted, each once, no nulls; null when nothing is in it |
 //! | `text_union(text)` | aggregate: the different texts of a column of text or lists of text; else as `text_set` |
-//! | `missing(positions, lengths)` | aggregate: how much lies in the holes between pieces that begin and last so |
+//! | `spans(positions, lengths)` | aggregate: which places pieces take that begin and last so; a list of numbers |
+//! | `missing(spans)` | aggregate: how much lies in the holes between spans |
 //!
 //! Those of `datafusion-functions-json` are there too: `json_get_str(detail, 'url')`, `detail ->> 'url'`.
 
-mod missing;
+mod spans;
 mod text_union;
 mod words;
 
@@ -29,7 +30,7 @@ use datafusion::logical_expr::{
     AggregateUDF, ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
 };
 
-use self::missing::Missing;
+use self::spans::SpanFunction;
 use self::text_union::TextUnion;
 use self::words::WordFunction;
 pub(crate) use self::words::Words;
@@ -48,7 +49,9 @@ pub(crate) fn register(context: &mut SessionContext, words: &Arc<Words>) -> Resu
         context.register_udf(ScalarUDF::new_from_impl(function));
     }
     context.register_udaf(AggregateUDF::new_from_impl(TextUnion::new()));
-    context.register_udaf(AggregateUDF::new_from_impl(Missing::new()));
+    for function in SpanFunction::all() {
+        context.register_udaf(AggregateUDF::new_from_impl(function));
+    }
     Ok(())
 }
 

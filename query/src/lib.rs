@@ -11,7 +11,7 @@
 //!
 //! Beside the three tables and the views there are the functions `utf8_lossy(bytes)`, `printable(bytes, n)`,
 //! `byte_length(bytes)`, `tickets(text)`, `person(text)`, `text_set(lists)`, the aggregates `text_union(text)` and
-//! `missing(positions, lengths)`, and those of `datafusion-functions-json`. Names that are
+//! `spans(positions, lengths)`, `missing(spans)`, and those of `datafusion-functions-json`. Names that are
 //! keywords elsewhere (`offset`, `partition`, `index`, `date`, `cluster`) need no quotes.
 
 mod engine;
@@ -19,12 +19,15 @@ mod error;
 pub mod evidence;
 pub mod format;
 mod functions;
+mod kept;
+mod parts;
 mod pg_catalog;
 mod records;
 mod reference;
 pub mod reports;
 pub mod sample;
 pub mod sessions;
+mod shelf;
 mod table;
 #[cfg(test)]
 mod tests;

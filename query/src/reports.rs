@@ -27,6 +27,7 @@ use crate::format;
 use crate::reference::{ReferenceFile, hex, sha256_hex};
 use crate::sample::{Draw, Drawn, draw};
 use crate::sessions::Time;
+use crate::shelf::Focus;
 use crate::text::visible;
 
 /// One report of the catalogue.
@@ -56,6 +57,11 @@ pub struct Front {
     pub population: String,
     /// Controls that it is evidence of: `SOC2 CC6.2`, `PCI 7.2.3`.
     pub controls: Vec<String>,
+    /// Which sessions it looks at, where not at all of them. `period`: those that could have begun, been open or ended
+    /// in it; `period + NAME`: and so many seconds after it as the parameter says; `requests`: those that carry a request
+    /// which was made or approved in it, or could have been open since the day before it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sessions: Option<String>,
     /// Parameters besides the period.
     #[serde(default)]
     pub parameters: BTreeMap<String, Parameter>,
@@ -64,6 +70,27 @@ pub struct Front {
     /// What each code of the column `why` says.
     #[serde(default)]
     pub why: BTreeMap<String, String>,
+}
+
+/// Beyond the end of the period at least this much is looked at, so that reports with and without more look at the same
+/// sessions; and before its beginning, where a session that is explained by a request may be a day older (see
+/// `session_access`).
+const DAY_US: i64 = 86_400_000_000;
+
+impl Front {
+    /// The sessions that a run looks at; `None` for all.
+    fn focus(&self, asked: &Asked, values: &Bound) -> Option<Focus> {
+        let Asked { from, to, .. } = *asked;
+        let sessions = self.sessions.as_deref()?;
+        if sessions == "requests" {
+            return Some(Focus { from: from.saturating_sub(DAY_US), to: i64::MAX, requests: Some((from, to)) });
+        }
+        let after = match sessions.split_once('+').and_then(|(_, name)| values.get(name.trim())) {
+            Some(ScalarValue::Int64(Some(seconds))) => seconds.saturating_mul(1_000_000),
+            _ => 0,
+        };
+        Some(Focus { from, to: to.saturating_add(after.max(DAY_US)), requests: None })
+    }
 }
 
 /// A parameter of a report.
@@ -402,10 +429,10 @@ impl Engine {
         let reading = self.read(asked.state, asked.time).await?;
         let completeness = completeness(&reading, asked).await?;
         let states = states(&reading, asked.report.id).await?;
+        let focus = front.focus(asked, &values);
         // A value for a placeholder that the query does not have is of no use to it.
         values.retain(|name, _| asked.report.sql.contains(&format!("${name}")));
-        let frame = reading.sql(asked.report.sql, values).await?;
-        let mut batches = reading.within(async { Ok(frame.execute_stream().await?) }).await?;
+        let (mut batches, _held) = reading.shelved(asked.report.sql, values, focus).await?;
         let schema = annotated(&batches.schema());
         let (mut counts, mut result) = (Counts::default(), Context::new(&SHA256));
         let mut population: Vec<(String, String)> = Vec::new();
@@ -752,6 +779,12 @@ mod tests {
             let front = front(sql).unwrap_or_else(|error| panic!("{id}: {error}"));
             assert!(front.columns.contains_key("verdict") && front.columns.contains_key("key"), "{id}");
             assert!(!front.controls.is_empty() && front.version > 0, "{id}");
+            let after =
+                front.sessions.as_deref().map(|sessions| sessions.strip_prefix("period + ").unwrap_or(sessions));
+            assert!(
+                after.is_none_or(|name| matches!(name, "period" | "requests") || front.parameters.contains_key(name)),
+                "{id}"
+            );
             for (name, parameter) in &front.parameters {
                 assert!(parameter.accept(&parameter.default).is_some(), "{id}: {name}");
                 assert!(sql.contains(&format!("${name}")), "{id}: {name}");

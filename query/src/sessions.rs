@@ -513,7 +513,7 @@ impl Engine {
         let rows = rows.filter(ident("session_id").eq(lit(session_id)).and(ident("source").eq(lit(source))))?;
         let mut frames = reading
             .within(async {
-                let mut batches = rows.execute_stream().await?;
+                let mut batches = crate::engine::stream(rows).await?;
                 let (mut frames, mut bytes) = (Vec::new(), 0_usize);
                 while let Some(batch) = batches.next().await {
                     let batch = batch?;

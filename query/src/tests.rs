@@ -2,6 +2,7 @@
 
 mod engine;
 mod gateways;
+mod kept;
 mod order;
 mod story;
 mod views;

@@ -10,7 +10,7 @@ use datafusion::catalog::default_table_source::provider_as_source;
 use datafusion::catalog::view::ViewTable;
 use datafusion::common::tree_node::Transformed;
 use datafusion::execution::context::SessionContext;
-use datafusion::logical_expr::LogicalPlan;
+use datafusion::logical_expr::{LogicalPlan, TableSource};
 
 use crate::error::QueryError;
 
@@ -56,10 +56,14 @@ pub const VIEWS: &[View] = views![
 #[derive(Debug)]
 pub(crate) struct PlannedView {
     view: &'static View,
-    plan: LogicalPlan,
+    pub(crate) plan: LogicalPlan,
 }
 
 impl PlannedView {
+    pub(crate) fn name(&self) -> &'static str {
+        self.view.name
+    }
+
     /// As a table of the catalogue.
     pub(crate) fn table(&self) -> (&'static str, Arc<dyn TableProvider>) {
         (self.view.name, Arc::new(ViewTable::new(self.plan.clone(), Some(self.view.sql.to_owned()))))
@@ -74,9 +78,7 @@ impl PlannedView {
 pub(crate) async fn plan(context: &SessionContext) -> Result<Vec<PlannedView>, QueryError> {
     let mut views = Vec::with_capacity(VIEWS.len());
     for view in VIEWS {
-        let plan = context.state().create_logical_plan(view.sql).await;
-        let plan = plan.map_err(|error| QueryError::Internal(format!("view {}: {error}", view.name)))?;
-        let planned = PlannedView { view, plan };
+        let planned = PlannedView { view, plan: plan_one(context, view.name, view.sql).await? };
         let (name, table) = planned.table();
         context.register_table(name, table)?;
         views.push(planned);
@@ -84,30 +86,45 @@ pub(crate) async fn plan(context: &SessionContext) -> Result<Vec<PlannedView>, Q
     Ok(views)
 }
 
-/// The same plans over other tables of the same names and columns: planning takes many times as long, and every commit
-/// is another state.
+/// Plans a query of this crate.
 ///
 /// # Errors
 ///
-/// Those of DataFusion, which has none here.
-pub(crate) fn rebind(
-    views: &[PlannedView],
-    tables: &[(&'static str, Arc<dyn TableProvider>)],
-) -> Result<Vec<PlannedView>, QueryError> {
-    let sources: HashMap<&str, _> =
-        tables.iter().map(|(name, table)| (*name, provider_as_source(table.clone()))).collect();
-    let bind = |node: LogicalPlan| match node {
-        LogicalPlan::TableScan(mut scan) => {
-            if let Some(source) = sources.get(scan.table_name.table()) {
-                scan.source = source.clone();
+/// [`QueryError::Internal`] with its name.
+pub(crate) async fn plan_one(context: &SessionContext, name: &str, sql: &str) -> Result<LogicalPlan, QueryError> {
+    let plan = context.state().create_logical_plan(sql).await;
+    plan.map_err(|error| QueryError::Internal(format!("{name}: {error}")))
+}
+
+/// Tables by their names, for plans to be bound to.
+pub(crate) struct Sources(HashMap<&'static str, Arc<dyn TableSource>>);
+
+impl Sources {
+    pub(crate) fn new(tables: &[(&'static str, Arc<dyn TableProvider>)]) -> Self {
+        Self(tables.iter().map(|(name, table)| (*name, provider_as_source(table.clone()))).collect())
+    }
+
+    /// The same plan over these tables, which have the names and columns of its own: planning takes many times as long,
+    /// and every commit is another state.
+    ///
+    /// # Errors
+    ///
+    /// Those of DataFusion, which has none here.
+    pub(crate) fn bind(&self, plan: &LogicalPlan) -> Result<LogicalPlan, QueryError> {
+        let bind = |node: LogicalPlan| match node {
+            LogicalPlan::TableScan(mut scan) => {
+                if let Some(source) = self.0.get(scan.table_name.table()) {
+                    scan.source = source.clone();
+                }
+                Ok(Transformed::yes(LogicalPlan::TableScan(scan)))
             }
-            Ok(Transformed::yes(LogicalPlan::TableScan(scan)))
-        }
-        other => Ok(Transformed::no(other)),
-    };
-    let rebound = views.iter().map(|PlannedView { view, plan }| {
-        let plan = plan.clone().transform_down_with_subqueries(bind)?.data;
-        Ok(PlannedView { view, plan })
-    });
-    rebound.collect()
+            other => Ok(Transformed::no(other)),
+        };
+        Ok(plan.clone().transform_down_with_subqueries(bind)?.data)
+    }
+
+    pub(crate) fn bind_views(&self, views: &[PlannedView]) -> Result<Vec<PlannedView>, QueryError> {
+        let bound = views.iter().map(|PlannedView { view, plan }| Ok(PlannedView { view, plan: self.bind(plan)? }));
+        bound.collect()
+    }
 }

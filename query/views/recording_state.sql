@@ -22,31 +22,24 @@
 -- unrecorded_tail_ms  from the last piece to the session's end: with nothing on the screen, or with a recorder that was
 --                     cut off
 WITH pieces AS (
-  SELECT
-    source, session_id,
-    missing(positions, CASE WHEN clock = 'first_output' THEN lens END) AS missing_bytes
-  FROM frames
+  SELECT source, session_id, missing(bytes) AS missing_bytes
+  FROM recording_parts
   GROUP BY source, session_id
 ),
--- A session's stream has its events and its pieces, numbered together. What has a number beyond is none of it.
+-- A session's stream has its events and its pieces, numbered together.
 numbered AS (
-  SELECT source, session_id, missing(seq, 1) AS missing_events
+  SELECT source, session_id, missing(numbers) AS missing_events
   FROM (
-    SELECT source, session_id, unnest(seqs) AS seq FROM frames WHERE clock = 'first_output'
+    SELECT source, session_id, numbers FROM number_parts
     UNION ALL
-    SELECT source, session_id, json_get_int(detail, 'ei') AS seq
-    FROM events
-    WHERE session_id IS NOT NULL AND source = 'teleport'
-      AND kind IN ('session.start', 'session.end', 'session.join', 'session.leave', 'session.activity', 'other')
+    SELECT source, session_id, numbers FROM session_parts
   )
-  WHERE seq BETWEEN 0 AND 2147483645
   GROUP BY source, session_id
 ),
 -- Of a database or an application there is no terminal: what is recorded is what was asked of it, and those are events.
 asked AS (
-  SELECT source, session_id, count(*) AS questions
-  FROM events
-  WHERE session_id IS NOT NULL AND kind = 'session.activity' AND target_kind IN ('database', 'app')
+  SELECT source, session_id, sum(questions) AS questions
+  FROM session_parts
   GROUP BY source, session_id
 ),
 imported AS (

@@ -13,13 +13,13 @@ SELECT
   source,
   cluster,
   session_id,
-  count(*) AS frames,
-  sum(output_bytes) AS output_bytes,
-  min(coalesce(first_at, CASE WHEN NOT starts_with(topic, 'import/') THEN ingested_at END)) AS first_at,
-  max(coalesce(last_at, CASE WHEN NOT starts_with(topic, 'import/') THEN ingested_at END)) AS last_at,
-  bool_or(strpos(codes, 'h') > 0) AS has_header,
-  bool_or(strpos(codes, 'i') > 0) AS has_input,
-  bool_or(strpos(codes, 'e') > 0) AS has_end,
-  text_union(topic) AS topics
-FROM frames
+  CAST(sum(frames) AS BIGINT) AS frames,
+  CAST(sum(output_bytes) AS BIGINT) AS output_bytes,
+  min(first_at) AS first_at,
+  max(last_at) AS last_at,
+  bool_or(has_header) AS has_header,
+  bool_or(has_input) AS has_input,
+  bool_or(has_end) AS has_end,
+  text_union(topics) AS topics
+FROM recording_parts
 GROUP BY source, cluster, session_id

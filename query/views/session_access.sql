@@ -37,21 +37,13 @@ WITH carried AS (
     source,
     session_id,
     request_id,
-    coalesce(
-      min(kind) FILTER (WHERE kind = 'session.start'), min(kind) FILTER (WHERE kind = 'session.end'), min(kind)
-    ) AS kind,
-    coalesce(
-      min(event_id) FILTER (WHERE kind = 'session.start'),
-      min(event_id) FILTER (WHERE kind = 'session.end'),
-      min(event_id)
-    ) AS event_id
-  FROM (
-    SELECT source, session_id, event_id, kind, unnest(request_ids) AS request_id
-    FROM events
-    WHERE session_id IS NOT NULL
-      AND kind IN
-        ('session.start', 'session.end', 'session.join', 'session.leave', 'session.upload', 'session.activity')
-  )
+    CASE
+      WHEN min(start_event_id) IS NOT NULL THEN 'session.start'
+      WHEN min(end_event_id) IS NOT NULL THEN 'session.end'
+      ELSE min(other_kind)
+    END AS kind,
+    coalesce(min(start_event_id), min(end_event_id), min(other_event_id)) AS event_id
+  FROM request_parts
   GROUP BY source, session_id, request_id
 ),
 -- The session that a session's credentials come from: hoop names it where others name a request. Its owner can write

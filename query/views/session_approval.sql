@@ -40,16 +40,14 @@ WITH facts AS (
   SELECT
     source,
     session_id,
-    text_union(actor_roles) FILTER (WHERE kind IN ('session.start', 'session.end')) AS roles,
-    min(remote_addr) FILTER (WHERE kind IN ('session.start', 'session.end')) AS remote_addr,
-    min(mfa_device) FILTER (WHERE kind IN ('session.start', 'session.end')) AS mfa_device,
-    text_union(event_id) FILTER (WHERE kind IN ('session.start', 'session.end')) AS event_ids,
-    coalesce(bool_and(coalesce(outcome IN ('failure', 'deny'), false)) FILTER (WHERE kind = 'session.start'), false)
-      AS refused,
-    max(occurred_at) AS last_at
-  FROM events
-  WHERE session_id IS NOT NULL
-    AND kind IN ('session.start', 'session.end', 'session.join', 'session.leave', 'session.activity')
+    text_union(roles) AS roles,
+    min(remote_addr) AS remote_addr,
+    min(mfa_device) AS mfa_device,
+    text_union(event_ids) AS event_ids,
+    coalesce(bool_and(refused), false) AS refused,
+    max(seen_at) AS last_at
+  FROM session_parts
+  WHERE said
   GROUP BY source, session_id
 ),
 links AS (

@@ -26,75 +26,40 @@
 --                   terminal that an audit event tells is no recording
 -- frames, output_bytes, first_frame_at, last_frame_at
 --                   the recording, see `recordings`
-WITH facts AS (
-  SELECT
-    *,
-    -- When an object was imported says nothing of when it happened.
-    coalesce(occurred_at, broker_at, CASE WHEN NOT starts_with(topic, 'import/') THEN ingested_at END) AS at,
-    starts_with(topic, 'import/') AS imported,
-    -- Boundary's controllers and workers each tell a part of one session, under their own names.
-    CASE WHEN source <> 'boundary' THEN cluster END AS gateway
-  FROM events
-  WHERE session_id IS NOT NULL
-    AND kind IN ('session.start', 'session.end', 'session.join', 'session.leave', 'session.upload', 'session.activity')
-),
-said AS (
+WITH said AS (
   SELECT
     source,
-    gateway AS cluster,
+    cluster,
     session_id,
-    coalesce(
-      min(actor) FILTER (WHERE kind = 'session.start'),
-      min(actor) FILTER (WHERE kind = 'session.end'),
-      min(actor) FILTER (WHERE kind = 'session.activity')
-    ) AS actor,
-    coalesce(
-      min(actor_kind) FILTER (WHERE kind = 'session.start'),
-      min(actor_kind) FILTER (WHERE kind = 'session.end'),
-      min(actor_kind) FILTER (WHERE kind = 'session.activity')
-    ) AS actor_kind,
-    text_union(array_append(participants, actor)) AS participants,
-    coalesce(
-      min(login) FILTER (WHERE kind = 'session.start'),
-      min(login) FILTER (WHERE kind = 'session.end'),
-      min(login)
-    ) AS login,
-    coalesce(
-      min(target) FILTER (WHERE kind = 'session.start'),
-      min(target) FILTER (WHERE kind = 'session.end'),
-      min(target)
-    ) AS target,
-    coalesce(
-      min(target_kind) FILTER (WHERE kind = 'session.start'),
-      min(target_kind) FILTER (WHERE kind = 'session.end'),
-      min(target_kind)
-    ) AS target_kind,
-    coalesce(
-      min(protocol) FILTER (WHERE kind = 'session.start'),
-      min(protocol) FILTER (WHERE kind = 'session.end'),
-      min(protocol)
-    ) AS protocol,
-    coalesce(min(reason) FILTER (WHERE kind = 'session.start'), min(reason)) AS reason,
-    min(at) FILTER (WHERE kind = 'session.start') AS start_at,
-    min(session_started_at) AS stated_start_at,
-    min(at) AS first_at,
-    max(coalesce(session_ended_at, at)) FILTER (WHERE kind = 'session.end') AS end_at,
-    max(at) FILTER (WHERE kind = 'session.upload') AS upload_at,
-    bool_or(strpos(detail, '"interactive":true') > 0) FILTER (WHERE kind = 'session.end') AS interactive,
+    coalesce(min(start_actor), min(end_actor), min(inside_actor)) AS actor,
+    coalesce(min(start_actor_kind), min(end_actor_kind), min(inside_actor_kind)) AS actor_kind,
+    text_set(make_array(text_union(participants), text_union(actors))) AS participants,
+    coalesce(min(start_login), min(end_login), min(any_login)) AS login,
+    coalesce(min(start_target), min(end_target), min(any_target)) AS target,
+    coalesce(min(start_target_kind), min(end_target_kind), min(any_target_kind)) AS target_kind,
+    coalesce(min(start_protocol), min(end_protocol), min(any_protocol)) AS protocol,
+    coalesce(min(start_reason), min(any_reason)) AS reason,
+    min(start_at) AS start_at,
+    min(stated_start_at) AS stated_start_at,
+    min(first_at) AS first_at,
+    max(end_at) AS end_at,
+    max(upload_at) AS upload_at,
+    bool_or(interactive) AS interactive,
     text_union(request_ids) AS request_ids,
-    text_union(correlation_id) AS correlation_ids,
-    text_union(recording_id) AS recording_ids,
+    text_union(correlation_ids) AS correlation_ids,
+    text_union(recording_ids) AS recording_ids,
     bool_or(recorded) AS recorded,
     bool_and(imported) AS imported,
     CAST(NULL AS BIGINT) AS frames,
     CAST(NULL AS BIGINT) AS output_bytes,
-    min(at) FILTER (WHERE false) AS first_frame_at,
-    max(at) FILTER (WHERE false) AS last_frame_at,
+    min(first_at) FILTER (WHERE false) AS first_frame_at,
+    max(first_at) FILTER (WHERE false) AS last_frame_at,
     CAST(NULL AS BOOLEAN) AS has_header,
     CAST(NULL AS BOOLEAN) AS has_input,
     CAST(NULL AS BOOLEAN) AS has_end
-  FROM facts
-  GROUP BY source, gateway, session_id
+  FROM session_parts
+  WHERE said
+  GROUP BY source, cluster, session_id
 ),
 both AS (
   SELECT * FROM said

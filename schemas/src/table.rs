@@ -66,7 +66,7 @@ impl Table {
     pub fn sort_columns(self) -> &'static [&'static str] {
         match self {
             Self::Records => &["topic", "partition", "offset"],
-            Self::Events => &["occurred_at", "topic", "partition", "offset", "index"],
+            Self::Events => &["kind", "occurred_at", "topic", "partition", "offset", "index"],
             Self::Frames => &["session_id", "first_seq"],
             Self::Activity => &["at", "activity_id"],
         }

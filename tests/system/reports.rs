@@ -323,6 +323,48 @@ fn the_same_state_gives_the_same_result_and_exceptions_have_a_life() {
     assert!(verbs.iter().any(|row| row["verb"] == "report" && row["n"] == 3), "{verbs:?}");
 }
 
+#[test]
+fn a_generated_ledger_gives_the_same_reports_with_what_is_kept_of_past_days_and_without() {
+    let folder = tempfile::tempdir().unwrap();
+    let (ledger, cache) = (folder.path().join("big"), folder.path().join("cache"));
+    let mut generate = binary();
+    generate.args(["bench", "generate", "--events", "6000", "--days", "40"]).arg(&ledger);
+    let output = generate.output().unwrap();
+    assert!(output.status.success(), "{}", stderr(&output));
+    let run = |report: &str, cache: &Path| {
+        let mut command = binary();
+        command
+            .arg("--config")
+            .arg(folder.path().join("big-reference/custody.toml"))
+            .env("CUSTODY_QUERY__CACHE", cache);
+        command.args(["report", "run", report, "--period", "2026-09", "--format", "json"]);
+        let output = command.output().unwrap();
+        assert!(output.status.success(), "{report}: {}", stderr(&output));
+        let told: Value = serde_json::from_slice(&output.stdout).unwrap();
+        (told["ipe"]["result_sha256"].clone(), told["ipe"]["counts"]["population"].as_u64().unwrap())
+    };
+    // One that looks at a period, one at requests, one at all sessions.
+    for report in ["R14", "R11", "R16"] {
+        let (plain, population) = run(report, Path::new(""));
+        assert!(population > 0 || report == "R16", "{report}");
+        for time in ["while it is kept", "when it is"] {
+            assert_eq!(run(report, &cache), (plain.clone(), population), "{report}, {time}");
+        }
+    }
+    let places: Vec<_> = std::fs::read_dir(cache.join("parts")).unwrap().map(|place| place.unwrap().path()).collect();
+    let [place] = places.as_slice() else { panic!("one ledger has one place: {places:?}") };
+    let files = std::fs::read_dir(place).unwrap().map(|file| file.unwrap().file_name().into_string().unwrap());
+    let files: Vec<String> = files.collect();
+    for part in ["session_parts", "request_parts", "recording_parts", "number_parts"] {
+        for month in ["2026-08", "2026-09"] {
+            assert!(
+                files.iter().any(|name| name.starts_with(&format!("{part}.{month}."))),
+                "{part} {month}: {files:?}"
+            );
+        }
+    }
+}
+
 /// The ranks of a sample are computed again with nothing but a shell.
 #[test]
 fn a_sample_can_be_drawn_again_with_sha256sum() {

@@ -13,6 +13,7 @@ use custody_schemas::frame::{Clock, Code, Piece};
 use custody_schemas::record::{DecodeError, ErrorKind, Message, Origin};
 use custody_schemas::table::Table;
 use custody_schemas::time::{Micros, Parsed, parse_rfc3339};
+use datafusion::catalog::view::ViewTable;
 use datafusion::datasource::MemTable;
 use datafusion::execution::context::SessionContext;
 use datafusion::execution::runtime_env::RuntimeEnv;
@@ -20,6 +21,7 @@ use datafusion::execution::runtime_env::RuntimeEnv;
 use crate::engine::{Bounds, Engine, Limits, context};
 use crate::format::lines;
 use crate::functions::{Vocabulary, Words};
+use crate::parts::PARTS;
 use crate::reference::Reference;
 use crate::views;
 
@@ -238,8 +240,8 @@ pub(super) fn with(fact: Fact, change: impl FnOnce(&mut Event<'static>)) -> Fact
     }
 }
 
-/// The rows that facts become when they stand in one partition from an offset on.
-pub(super) fn batches(facts: &[Fact], from: i64) -> [RecordBatch; 3] {
+/// The rows that facts become when they stand in one partition from an offset on, taken in so many days after the week.
+pub(super) fn batches(facts: &[Fact], from: i64, days: i64) -> [RecordBatch; 3] {
     let (mut records, mut events, mut frames) =
         (RecordColumns::default(), EventColumns::default(), FrameColumns::default());
     for (offset, fact) in (from..).zip(facts) {
@@ -248,7 +250,7 @@ pub(super) fn batches(facts: &[Fact], from: i64) -> [RecordBatch; 3] {
             Fact::Event(source, _) | Fact::Piece(source, _) => source,
             Fact::Undecodable(_) => "teleport",
         };
-        let ingested_at = at("Fri 20:00") + offset;
+        let ingested_at = at("Fri 20:00") + offset + days * 86_400_000_000;
         let row = RowContext { origin, source, broker_at: Some(ingested_at - 1), ingested_at };
         let mut message =
             Message { origin, broker_at: row.broker_at, key: Some(b"key"), headers: &[], value: Some(b"{}") };
@@ -304,11 +306,16 @@ impl World {
     }
 
     pub(super) async fn add(&mut self, facts: &[Fact]) {
+        self.add_later(0, facts).await;
+    }
+
+    /// Facts that are taken in so many days after the week.
+    pub(super) async fn add_later(&mut self, days: i64, facts: &[Fact]) {
         let from = self.next_offset.unwrap_or_default();
         let to = from + facts.len() as i64;
         let stream = Stream { cluster: "kafka".to_owned(), topic: "audit".to_owned(), partition: 0 };
         let advance = Advance { stream, from: self.next_offset, to };
-        for (table, rows) in Table::EVIDENCE.into_iter().zip(batches(facts, from)) {
+        for (table, rows) in Table::EVIDENCE.into_iter().zip(batches(facts, from, days)) {
             let mut writer = self.ledger.writer(table).await.unwrap();
             writer.append(&rows, std::slice::from_ref(&advance)).await.unwrap();
         }
@@ -321,9 +328,19 @@ impl World {
         self.ledger.writer(Table::Activity).await.unwrap().append(&rows, &[]).await.unwrap();
     }
 
+    /// Another engine on the same ledger.
+    pub(super) async fn engine(&self, limits: Limits) -> Engine {
+        Engine::open(&self.ledger, limits, &vocabulary()).await.unwrap()
+    }
+
     /// The rows of a query, the columns of each in line; `-` is null.
     pub(super) async fn ask(&self, sql: &str) -> Vec<String> {
-        let mut stream = self.engine.query(sql, Bounds::NONE).await.unwrap_or_else(|error| panic!("{sql}: {error}"));
+        Self::ask_of(&self.engine, sql).await
+    }
+
+    /// The same of another engine.
+    pub(super) async fn ask_of(engine: &Engine, sql: &str) -> Vec<String> {
+        let mut stream = engine.query(sql, Bounds::NONE).await.unwrap_or_else(|error| panic!("{sql}: {error}"));
         let options = FormatOptions::new().with_null("-");
         let mut rows = Vec::new();
         while let Some(batch) = stream.next().await {
@@ -347,7 +364,7 @@ pub(super) async fn in_memory(parts: &[&[Fact]]) -> SessionContext {
     let mut columns = Table::EVIDENCE.map(|_| Vec::new());
     let mut from = 0;
     for part in parts {
-        for (column, batch) in columns.iter_mut().zip(batches(part, from)) {
+        for (column, batch) in columns.iter_mut().zip(batches(part, from, 0)) {
             column.push(batch);
         }
         from += part.len() as i64;
@@ -360,6 +377,10 @@ pub(super) async fn in_memory(parts: &[&[Fact]]) -> SessionContext {
     context.register_table(Table::Activity.name(), Arc::new(nothing)).unwrap();
     for (name, table) in Reference::load(&vocabulary()).unwrap().tables() {
         context.register_table(*name, table.clone()).unwrap();
+    }
+    for part in PARTS {
+        let plan = views::plan_one(&context, part.name, part.sql).await.unwrap();
+        context.register_table(part.name, Arc::new(ViewTable::new(plan, None))).unwrap();
     }
     views::plan(&context).await.unwrap();
     context

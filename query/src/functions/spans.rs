@@ -1,4 +1,6 @@
-//! The aggregate `missing`: how much lies in the holes between pieces.
+//! The aggregates `spans`: which places pieces take, and `missing`: how much lies in the holes between them.
+//!
+//! Spans are a list of numbers: the first place of a span and the one after its last, then those of the next.
 
 use std::collections::BTreeMap;
 use std::mem::size_of;
@@ -14,15 +16,25 @@ use datafusion::logical_expr::{Accumulator, AggregateUDFImpl, Signature, Volatil
 
 use super::is_list_of;
 
-/// The aggregate; see the [module](super) of functions.
+/// The aggregates; see the [module](super) of functions.
 #[derive(Debug, PartialEq, Eq, Hash)]
-pub(super) struct Missing {
+pub(super) struct SpanFunction {
+    gives: Gives,
     signature: Signature,
 }
 
-impl Missing {
-    pub(super) fn new() -> Self {
-        Self { signature: Signature::any(2, Volatility::Immutable) }
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Gives {
+    /// `spans`
+    Spans,
+    /// `missing`
+    Missing,
+}
+
+impl SpanFunction {
+    pub(super) fn all() -> [Self; 2] {
+        [(Gives::Spans, 2), (Gives::Missing, 1)]
+            .map(|(gives, arguments)| Self { gives, signature: Signature::any(arguments, Volatility::Immutable) })
     }
 }
 
@@ -34,9 +46,12 @@ fn is_numbers(of: &DataType) -> bool {
     of.is_integer() || of.is_null() || is_list_of(of, DataType::is_integer)
 }
 
-impl AggregateUDFImpl for Missing {
+impl AggregateUDFImpl for SpanFunction {
     fn name(&self) -> &str {
-        "missing"
+        match self.gives {
+            Gives::Spans => "spans",
+            Gives::Missing => "missing",
+        }
     }
 
     fn signature(&self) -> &Signature {
@@ -44,9 +59,11 @@ impl AggregateUDFImpl for Missing {
     }
 
     fn return_type(&self, arguments: &[DataType]) -> Result<DataType> {
-        match arguments {
-            [starts, lens] if is_numbers(starts) && is_numbers(lens) => Ok(DataType::Int64),
-            _ => plan_err!("missing takes positions and lengths: numbers or lists of numbers"),
+        match (self.gives, arguments) {
+            (Gives::Spans, [starts, lens]) if is_numbers(starts) && is_numbers(lens) => Ok(numbers()),
+            (Gives::Spans, _) => plan_err!("spans takes positions and lengths: numbers or lists of numbers"),
+            (Gives::Missing, [spans]) if is_list_of(spans, DataType::is_integer) => Ok(DataType::Int64),
+            (Gives::Missing, _) => plan_err!("missing takes spans: what the aggregate of that name gives"),
         }
     }
 
@@ -55,7 +72,10 @@ impl AggregateUDFImpl for Missing {
     }
 
     fn accumulator(&self, _: AccumulatorArgs<'_>) -> Result<Box<dyn Accumulator>> {
-        Ok(Box::new(Spans::default()))
+        Ok(match self.gives {
+            Gives::Spans => Box::new(Spanned(Spans::default())),
+            Gives::Missing => Box::new(Holes(Spans::default())),
+        })
     }
 }
 
@@ -98,10 +118,10 @@ fn rows(values: &ArrayRef) -> Result<Vec<Vec<Option<i64>>>> {
     })
 }
 
-impl Accumulator for Spans {
-    fn update_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
+impl Spans {
+    fn add_pieces(&mut self, values: &[ArrayRef]) -> Result<()> {
         let [starts, lens] = values else {
-            return exec_err!("missing was called with {} arguments", values.len());
+            return exec_err!("spans was called with {} arguments", values.len());
         };
         for (starts, lens) in rows(starts)?.into_iter().zip(rows(lens)?) {
             for (start, len) in starts.into_iter().zip(lens) {
@@ -113,11 +133,11 @@ impl Accumulator for Spans {
         Ok(())
     }
 
-    fn merge_batch(&mut self, states: &[ArrayRef]) -> Result<()> {
-        let Some(states) = states.first() else { return Ok(()) };
-        for spans in rows(states)? {
-            for span in spans.as_chunks::<2>().0 {
-                if let [Some(start), Some(end)] = span {
+    fn add_spans(&mut self, values: &[ArrayRef]) -> Result<()> {
+        let Some(spans) = values.first() else { return Ok(()) };
+        for bounds in rows(spans)? {
+            for bound in bounds.as_chunks::<2>().0 {
+                if let [Some(start), Some(end)] = bound {
                     self.add(*start, end.saturating_sub(*start));
                 }
             }
@@ -125,17 +145,68 @@ impl Accumulator for Spans {
         Ok(())
     }
 
+    fn list(&self) -> ScalarValue {
+        if self.0.is_empty() {
+            return ScalarValue::new_null_list(DataType::Int64, true, 1);
+        }
+        let bounds: Int64Array = self.0.iter().flat_map(|(start, end)| [*start, *end]).collect();
+        SingleRowListArrayBuilder::new(Arc::new(bounds)).with_nullable(true).build_list_scalar()
+    }
+
+    fn bytes(&self) -> usize {
+        size_of::<Self>() + self.0.len() * 2 * size_of::<(i64, i64)>()
+    }
+}
+
+/// Where pieces are.
+#[derive(Debug)]
+struct Spanned(Spans);
+
+impl Accumulator for Spanned {
+    fn update_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
+        self.0.add_pieces(values)
+    }
+
+    fn merge_batch(&mut self, states: &[ArrayRef]) -> Result<()> {
+        self.0.add_spans(states)
+    }
+
     fn evaluate(&mut self) -> Result<ScalarValue> {
-        Ok(ScalarValue::Int64(self.missing()))
+        Ok(self.0.list())
     }
 
     fn state(&mut self) -> Result<Vec<ScalarValue>> {
-        let bounds: Int64Array = self.0.iter().flat_map(|(start, end)| [*start, *end]).collect();
-        Ok(vec![SingleRowListArrayBuilder::new(Arc::new(bounds)).with_nullable(true).build_list_scalar()])
+        Ok(vec![self.0.list()])
     }
 
     fn size(&self) -> usize {
-        size_of::<Self>() + self.0.len() * 2 * size_of::<(i64, i64)>()
+        self.0.bytes()
+    }
+}
+
+/// What lies between spans.
+#[derive(Debug)]
+struct Holes(Spans);
+
+impl Accumulator for Holes {
+    fn update_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
+        self.0.add_spans(values)
+    }
+
+    fn merge_batch(&mut self, states: &[ArrayRef]) -> Result<()> {
+        self.0.add_spans(states)
+    }
+
+    fn evaluate(&mut self) -> Result<ScalarValue> {
+        Ok(ScalarValue::Int64(self.0.missing()))
+    }
+
+    fn state(&mut self) -> Result<Vec<ScalarValue>> {
+        Ok(vec![self.0.list()])
+    }
+
+    fn size(&self) -> usize {
+        self.0.bytes()
     }
 }
 

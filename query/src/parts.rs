@@ -1,0 +1,369 @@
+//! Parts: what each day of ingestion says of each session. Views that tell of sessions are made of them.
+//!
+//! A session's events are many and its row is one. Rows come in on the day of their ingestion and nowhere else, so what
+//! a day that is over says of a session stays as it is, and is kept (`query.cache`): the views read it instead of the
+//! events. A day is taken from there only while its files in the table are the very files that it was made of; every
+//! other day is read from the table, by the same query. So the answer is the same with what is kept and without.
+//!
+//! To add one: a file in `parts/`, and a line in [`PARTS`]. Its query groups by `date`, and gives only what can be put
+//! together again over days.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
+
+use arrow::datatypes::{Field, Schema, SchemaRef};
+use async_trait::async_trait;
+use aws_lc_rs::digest::{Context, SHA256};
+use custody_schemas::table::{PARTITION_COLUMN, Table};
+use custody_schemas::time::date_of;
+use datafusion::catalog::default_table_source::provider_as_source;
+use datafusion::catalog::{Session, TableProvider};
+use datafusion::common::{Column, Result, ScalarValue};
+use datafusion::execution::runtime_env::RuntimeEnv;
+use datafusion::logical_expr::{
+    Expr, LogicalPlan, LogicalPlanBuilder, TableProviderFilterPushDown, TableType, col, lit,
+};
+use datafusion::physical_plan::ExecutionPlan;
+use deltalake::DeltaTable;
+
+use crate::engine::Engine;
+use crate::error::QueryError;
+use crate::kept::Folder;
+use crate::reference::{hex, sha256_hex};
+
+/// A part: its name, the table that it is made of, and its query.
+#[derive(Debug)]
+pub(crate) struct Part {
+    pub(crate) name: &'static str,
+    pub(crate) sql: &'static str,
+    table: Table,
+}
+
+macro_rules! part {
+    ($name:literal, $table:expr) => {
+        Part { name: $name, sql: include_str!(concat!("../parts/", $name, ".sql")), table: $table }
+    };
+}
+
+/// Every part.
+pub(crate) const PARTS: &[Part] = &[
+    part!("session_parts", Table::Events),
+    part!("request_parts", Table::Events),
+    part!("recording_parts", Table::Frames),
+    part!("number_parts", Table::Frames),
+];
+
+/// A day, counted from 1970.
+type Day = i32;
+
+/// What the files of a day are: the same files have the same.
+type Mark = String;
+
+/// A part over one state of the ledger, as a table.
+#[derive(Debug)]
+pub(crate) struct PartTable {
+    pub(crate) part: &'static Part,
+    /// Its query over the tables of that state.
+    pub(crate) live: LogicalPlan,
+    schema: SchemaRef,
+    delta: DeltaTable,
+    days: OnceLock<BTreeMap<Day, Mark>>,
+    kept: Arc<KeptParts>,
+}
+
+impl PartTable {
+    pub(crate) fn new(
+        part: &'static Part,
+        live: LogicalPlan,
+        tables: &[DeltaTable; 4],
+        kept: Arc<KeptParts>,
+    ) -> Option<Self> {
+        let fields = live.schema().fields().iter().map(|field| field.as_ref().clone().with_nullable(true));
+        let schema = Arc::new(Schema::new(fields.collect::<Vec<Field>>()));
+        let at = Table::ALL.iter().position(|table| *table == part.table)?;
+        Some(Self { part, live, schema, delta: tables.get(at)?.clone(), days: OnceLock::new(), kept })
+    }
+
+    /// The days of the table, each with the mark of its files. None at all where a file does not say its day.
+    fn days(&self) -> &BTreeMap<Day, Mark> {
+        self.days.get_or_init(|| {
+            let Ok(state) = self.delta.snapshot() else { return BTreeMap::new() };
+            let mut files: BTreeMap<Day, Vec<String>> = BTreeMap::new();
+            for file in state.log_data().iter() {
+                let path = file.path().to_string();
+                let day = path.strip_prefix("date=").and_then(|rest| rest.get(..10)).and_then(day_of);
+                let Some(day) = day else { return BTreeMap::new() };
+                files.entry(day).or_default().push(format!("{} {path}\n", file.size()));
+            }
+            let mark = |mut files: Vec<String>| {
+                files.sort_unstable();
+                let mut hash = Context::new(&SHA256);
+                files.iter().for_each(|file| hash.update(file.as_bytes()));
+                hex(hash.finish().as_ref())
+            };
+            files.into_iter().map(|(day, files)| (day, mark(files))).collect()
+        })
+    }
+
+    /// Files of what is kept, each with the days of it that are to be taken from there.
+    fn covered(&self, folder: &Folder) -> Vec<(String, BTreeSet<Day>)> {
+        let mut best: BTreeMap<String, (String, BTreeSet<Day>)> = BTreeMap::new();
+        for name in folder.names() {
+            // <part>.<month>.<hash>.parquet
+            let Some((month, _)) =
+                name.strip_prefix(self.part.name).and_then(|rest| rest.strip_prefix('.')?.split_once('.'))
+            else {
+                continue;
+            };
+            let Some(labels) = folder.labels(&name) else { continue };
+            let days = labels.iter().filter_map(|(day, mark)| Some((day_of(day)?, mark)));
+            let days: BTreeSet<Day> =
+                days.filter(|(day, mark)| self.days().get(day) == Some(mark)).map(|(day, _)| day).collect();
+            if best.get(month).is_none_or(|(_, have)| have.len() < days.len()) && !days.is_empty() {
+                best.insert(month.to_owned(), (name, days));
+            }
+        }
+        best.into_values().collect()
+    }
+
+    /// The part's rows of these days, of all days where none are given.
+    fn rows(&self, wanted: Option<&BTreeSet<Day>>) -> Result<LogicalPlan, QueryError> {
+        let is_wanted = |day: &Day| wanted.is_none_or(|wanted| wanted.contains(day));
+        let mut plans = Vec::new();
+        let mut covered = BTreeSet::new();
+        if let Some(folder) = self.kept.folder() {
+            let files = self.covered(folder);
+            let mut names = Vec::new();
+            for (name, days) in files {
+                let days: Vec<Day> = days.into_iter().filter(is_wanted).collect();
+                if !days.is_empty() {
+                    names.push(name);
+                    covered.extend(days);
+                }
+            }
+            if !names.is_empty() {
+                let table = folder.table(&names, self.schema.clone())?;
+                let rows = LogicalPlanBuilder::scan(self.part.name, provider_as_source(Arc::new(table)), None)?;
+                // A file may have days that are read from the table.
+                plans.push(rows.filter(within(&covered, &covered))?);
+            }
+        }
+        let days: BTreeSet<Day> = self.days().keys().copied().collect();
+        let rest: BTreeSet<Day> = days.difference(&covered).copied().filter(is_wanted).collect();
+        if plans.is_empty() && wanted.is_none() {
+            plans.push(LogicalPlanBuilder::from(self.live.clone()));
+        } else if !rest.is_empty() || plans.is_empty() {
+            plans.push(LogicalPlanBuilder::from(self.live.clone()).filter(within(&rest, &days))?);
+        }
+        let mut plans = plans.into_iter();
+        let first = plans.next().ok_or_else(|| QueryError::Internal("a part without rows".to_owned()))?;
+        let rows = plans.try_fold(first, |rows, more| rows.union(more.build()?))?;
+        Ok(rows.alias(self.part.name)?.build()?)
+    }
+}
+
+/// Whether a row is of these days, said in as few ranges as the days that there are allow.
+fn within(days: &BTreeSet<Day>, all: &BTreeSet<Day>) -> Expr {
+    let mut ranges: Vec<(Day, Day)> = Vec::new();
+    let mut is_open = false;
+    for day in all {
+        if !days.contains(day) {
+            is_open = false;
+            continue;
+        }
+        match ranges.last_mut() {
+            Some(range) if is_open => range.1 = *day,
+            _ => ranges.push((*day, *day)),
+        }
+        is_open = true;
+    }
+    let day = |day: Day| lit(ScalarValue::Date32(Some(day)));
+    let ranges = ranges.into_iter().map(|(first, last)| col(PARTITION_COLUMN).between(day(first), day(last)));
+    ranges.reduce(Expr::or).unwrap_or_else(|| lit(false))
+}
+
+/// `2026-11-02`
+fn day_of(text: &str) -> Option<Day> {
+    let day: chrono::NaiveDate = text.parse().ok()?;
+    i32::try_from(day.signed_duration_since(chrono::NaiveDate::default()).num_days()).ok()
+}
+
+fn text_of(day: Day) -> String {
+    let date = chrono::NaiveDate::default() + chrono::Duration::days(day.into());
+    date.format("%Y-%m-%d").to_string()
+}
+
+#[async_trait]
+impl TableProvider for PartTable {
+    fn schema(&self) -> SchemaRef {
+        self.schema.clone()
+    }
+
+    fn table_type(&self) -> TableType {
+        TableType::View
+    }
+
+    fn supports_filters_pushdown(&self, filters: &[&Expr]) -> Result<Vec<TableProviderFilterPushDown>> {
+        Ok(vec![TableProviderFilterPushDown::Exact; filters.len()])
+    }
+
+    async fn scan(
+        &self,
+        state: &dyn Session,
+        projection: Option<&Vec<usize>>,
+        filters: &[Expr],
+        limit: Option<usize>,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        let rows = self.rows(None).map_err(|error| datafusion::error::DataFusionError::External(Box::new(error)))?;
+        let mut plan = LogicalPlanBuilder::from(rows);
+        if let Some(filter) = filters.iter().cloned().reduce(Expr::and) {
+            plan = plan.filter(filter)?;
+        }
+        if let Some(projection) = projection {
+            let schema = plan.schema().clone();
+            let columns = projection.iter().map(|at| Expr::Column(Column::from(schema.qualified_field(*at))));
+            plan = plan.project(columns.collect::<Vec<_>>())?;
+        }
+        if let Some(limit) = limit {
+            plan = plan.limit(0, Some(limit))?;
+        }
+        state.create_physical_plan(&plan.build()?).await
+    }
+}
+
+/// Where parts of a ledger are kept, once some are.
+#[derive(Debug, Default)]
+pub(crate) struct KeptParts {
+    place: Option<PathBuf>,
+    folder: OnceLock<Folder>,
+}
+
+impl KeptParts {
+    /// Another ledger, or other queries, have a place of their own under `cache`.
+    pub(crate) fn new(cache: Option<&Path>, tables: &[DeltaTable; 4], runtime: &RuntimeEnv) -> Self {
+        let Some(cache) = cache else { return Self::default() };
+        let ids = tables.iter().filter_map(|table| Some(table.snapshot().ok()?.metadata().id().to_owned()));
+        // What the functions in a part's query do goes with the version.
+        let queries = PARTS.iter().map(|part| part.sql.to_owned()).chain([env!("CARGO_PKG_VERSION").to_owned()]);
+        let name: String = sha256_hex(ids.chain(queries).collect::<String>().as_bytes()).chars().take(32).collect();
+        let kept = Self { place: Some(cache.join("parts").join(name)), folder: OnceLock::new() };
+        if let Some(place) = kept.place.as_ref().filter(|place| place.is_dir()) {
+            match Folder::open(place, "parts", runtime) {
+                Ok(folder) => drop(kept.folder.set(folder)),
+                Err(error) => tracing::warn!(%error, "what is kept in query.cache is not used"),
+            }
+        }
+        kept
+    }
+
+    fn folder(&self) -> Option<&Folder> {
+        self.folder.get()
+    }
+
+    /// The folder to write to; `None` where nothing is to be kept.
+    fn make(&self, runtime: &RuntimeEnv) -> Result<Option<&Folder>, QueryError> {
+        if let (None, Some(place)) = (self.folder.get(), &self.place) {
+            // Whoever else came first has made the same.
+            let _ = self.folder.set(Folder::make(place, "parts", runtime)?);
+        }
+        Ok(self.folder.get())
+    }
+}
+
+/// What was kept in one go.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Kept {
+    /// Months of parts that were written, so far.
+    pub months: usize,
+    /// Those that there are to be written.
+    pub of: usize,
+}
+
+/// For so long a file that another has replaced stays, for those who read it.
+const REPLACED_STAYS: std::time::Duration = std::time::Duration::from_secs(3600);
+
+impl Engine {
+    /// Keeps what the days that are over say of their sessions, as far as it is not kept yet, and tells how far it is.
+    /// Does nothing without a place to keep it.
+    ///
+    /// # Errors
+    ///
+    /// Those of a query, and [`QueryError::Store`] when the place cannot be written.
+    pub async fn keep(&self, mut tell: impl FnMut(Kept)) -> Result<Kept, QueryError> {
+        let (kept, runtime) = self.kept();
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+        let today = date_of(i64::try_from(now.as_micros()).unwrap_or(i64::MAX));
+        let mut stale = Vec::new();
+        let parts = match kept.place {
+            Some(_) => self.parts().await?,
+            None => Vec::new(),
+        };
+        for part in &parts {
+            let covered = kept.folder().map(|folder| part.covered(folder)).unwrap_or_default();
+            let fresh: BTreeSet<Day> = covered.into_iter().flat_map(|(_, days)| days).collect();
+            let mut months: BTreeMap<String, BTreeSet<Day>> = BTreeMap::new();
+            for day in part.days().keys().filter(|day| **day < today) {
+                months.entry(text_of(*day).chars().take(7).collect()).or_default().insert(*day);
+            }
+            stale.extend(months.into_iter().filter(|(_, days)| !days.is_subset(&fresh)).map(|month| (part, month)));
+        }
+        let mut done = Kept { months: 0, of: stale.len() };
+        if stale.is_empty() {
+            return Ok(done);
+        }
+        let Some(folder) = kept.make(runtime)? else { return Ok(Kept::default()) };
+        tell(done);
+        for (part, (month, days)) in stale {
+            let labels = days.iter().filter_map(|day| Some((text_of(*day), part.days().get(day)?.clone())));
+            let labels: BTreeMap<String, String> = labels.collect();
+            let name = part.part.name;
+            let text: String = labels.iter().map(|(day, mark)| format!("{day} {mark}\n")).collect();
+            let mark: String = sha256_hex(text.as_bytes()).chars().take(16).collect();
+            let file = format!("{name}.{month}.{mark}.parquet");
+            let rows = LogicalPlanBuilder::from(part.rows(Some(&days))?);
+            // A session is looked up by its id.
+            let rows = rows.sort([col("session_id").sort(true, false)])?.build()?;
+            let rows = self.rows_of(rows).await?;
+            folder.write(&file, rows, &labels, u64::MAX).await?;
+            for other in folder.names() {
+                let is_replaced = other != file && other.starts_with(&format!("{name}.{month}."));
+                if is_replaced && folder.written_at(&other).elapsed().is_ok_and(|age| age > REPLACED_STAYS) {
+                    folder.remove(&other);
+                }
+            }
+            done.months += 1;
+            tell(done);
+        }
+        Ok(done)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn days_are_said_in_ranges_over_the_days_that_there_are() {
+        let all = BTreeSet::from([1, 2, 5, 9, 10, 11]);
+        let cases = [
+            (vec![], "Boolean(false)"),
+            (vec![1, 2, 5, 9, 10, 11], "date BETWEEN Date32(\"1970-01-02\") AND Date32(\"1970-01-12\")"),
+            (
+                vec![2, 5, 10],
+                "date BETWEEN Date32(\"1970-01-03\") AND Date32(\"1970-01-06\") \
+                 OR date BETWEEN Date32(\"1970-01-11\") AND Date32(\"1970-01-11\")",
+            ),
+        ];
+        for (days, expected) in cases {
+            assert_eq!(within(&days.into_iter().collect(), &all).to_string(), expected);
+        }
+    }
+
+    #[test]
+    fn a_day_is_the_one_that_its_folder_names() {
+        assert_eq!(day_of("1970-01-02"), Some(1));
+        assert_eq!(day_of("2026-11-21").map(text_of).as_deref(), Some("2026-11-21"));
+        assert_eq!(day_of("2026-13-21"), None);
+    }
+}

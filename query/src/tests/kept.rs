@@ -1,0 +1,169 @@
+//! What is kept and what is worked out once change no answer.
+
+use std::collections::BTreeMap;
+
+use custody_schemas::time::{Micros, to_rfc3339};
+
+use super::gateways::gateways;
+use super::story::week;
+use super::world::{World, at, end};
+use crate::reports::{Asked, Report, Rows, Value, catalogue};
+use crate::{AsOf, Engine, Limits, VIEWS, format};
+
+/// Every row of every view, in an order of its own.
+async fn answers(engine: &Engine) -> BTreeMap<&'static str, Vec<String>> {
+    let mut answers = BTreeMap::new();
+    for view in VIEWS {
+        // How long a source is silent goes on.
+        let sql = match view.name {
+            "source_health" => "SELECT source, events, missing_bytes, missing_events FROM source_health".to_owned(),
+            name => format!("SELECT * FROM {name}"),
+        };
+        let mut rows = World::ask_of(engine, &sql).await;
+        rows.sort();
+        answers.insert(view.name, rows);
+    }
+    answers
+}
+
+fn keeping(cache: &tempfile::TempDir) -> Limits {
+    Limits { cores: 2, cache: Some(cache.path().to_owned()), ..Limits::default() }
+}
+
+#[tokio::test]
+async fn what_is_kept_of_past_days_changes_no_answer() {
+    let (mut world, cache) = (World::new().await, tempfile::tempdir().unwrap());
+    let facts = [week(), gateways()].concat();
+    // The facts of one session come in on several days of two months.
+    for (day, facts) in (0..40).step_by(9).zip(facts.chunks(facts.len().div_ceil(5))) {
+        world.add_later(day, facts).await;
+    }
+    let keeper = world.engine(keeping(&cache)).await;
+    let expected = answers(&world.engine).await;
+    assert_eq!(answers(&keeper).await, expected, "nothing is kept yet");
+    let mut told = Vec::new();
+    let kept = keeper.keep(|kept| told.push((kept.months, kept.of))).await.unwrap();
+    assert!(kept.months >= 4 && kept.months == kept.of && told.len() == kept.of + 1, "{kept:?} {told:?}");
+    assert_eq!(answers(&keeper).await, expected);
+    assert_eq!(keeper.keep(|_| ()).await.unwrap().of, 0, "it is kept already");
+
+    // A past day gets more rows, as it does where clocks are wrong: it is read from the table until it is kept anew.
+    world.add_later(9, &[end("s1", "mallory", "prod-db", ("Mon 09:05", "Mon 09:27"), &["r1"])]).await;
+    let expected = answers(&world.engine).await;
+    assert_eq!(answers(&keeper).await, expected);
+    // One month of sessions, one of their requests; of recordings nothing is new.
+    assert_eq!(keeper.keep(|_| ()).await.unwrap().months, 2);
+    assert_eq!(answers(&keeper).await, expected);
+
+    // Another process finds it, and an earlier state is what it was.
+    let other = world.engine(keeping(&cache)).await;
+    assert_eq!(answers(&other).await, expected);
+    let before = world.engine.versions().await.unwrap();
+    let earlier = AsOf::Versions(crate::Versions { events: before.events - 1, ..before });
+    let sql = "SELECT count(*) FROM sessions WHERE array_has(participants, 'mallory')";
+    let mut rows = other.query_as_of(sql, earlier, crate::Bounds::NONE).await.unwrap();
+    let batch = rows.next().await.unwrap().unwrap();
+    assert_eq!(String::from_utf8(format::lines(&batch).unwrap()).unwrap(), "{\"count(*)\":0}\n");
+}
+
+#[tokio::test]
+async fn what_cannot_be_read_of_what_is_kept_is_not_used() {
+    let cache = tempfile::tempdir().unwrap();
+    let world = World::of(&week()).await;
+    let expected = answers(&world.engine).await;
+    let keeper = world.engine(keeping(&cache)).await;
+    keeper.keep(|_| ()).await.unwrap();
+    let mut files = Vec::new();
+    for place in std::fs::read_dir(cache.path().join("parts")).unwrap() {
+        files.extend(std::fs::read_dir(place.unwrap().path()).unwrap().map(|file| file.unwrap().path()));
+    }
+    assert!(files.len() >= 3, "{files:?}");
+    for file in &files {
+        std::fs::write(file, b"PAR1 torn").unwrap();
+    }
+    assert_eq!(answers(&keeper).await, expected);
+    assert_eq!(answers(&world.engine(keeping(&cache)).await).await, expected);
+}
+
+/// The rows of a report, as it is run.
+async fn run(engine: &Engine, asked: &Asked) -> Vec<String> {
+    let mut lines = Vec::new();
+    let run = engine.report(asked, Rows::All, None, |batch| {
+        let keep: Vec<usize> = (0..batch.num_columns() - 4).collect();
+        lines.extend(
+            String::from_utf8(format::lines(&batch.project(&keep)?).unwrap()).unwrap().lines().map(str::to_owned),
+        );
+        Ok(())
+    });
+    run.await.unwrap_or_else(|error| panic!("{}: {error}", asked.report.id));
+    lines
+}
+
+/// The rows of its query, asked as anybody could ask it.
+async fn plainly(engine: &Engine, asked: &Asked) -> Vec<String> {
+    let mut sql = asked.report.sql.to_owned();
+    for (name, at) in [("from", asked.from), ("to", asked.to), ("as_of", asked.as_of)] {
+        let instant = format!("arrow_cast('{}', 'Timestamp(Microsecond, Some(\"UTC\"))')", to_rfc3339(at));
+        sql = replaced(&sql, name, &instant);
+    }
+    for (name, parameter) in &asked.report.front.parameters {
+        let value = match &parameter.default {
+            Value::Boolean(value) => value.to_string(),
+            Value::Integer(value) => value.to_string(),
+            Value::Number(value) => format!("CAST({value} AS DOUBLE)"),
+            Value::Text(value) => format!("'{}'", value.replace('\'', "''")),
+        };
+        sql = replaced(&sql, name, &value);
+    }
+    let mut rows =
+        engine.query(&sql, crate::Bounds::NONE).await.unwrap_or_else(|error| panic!("{}: {error}", asked.report.id));
+    let mut lines = Vec::new();
+    while let Some(batch) = rows.next().await {
+        let batch = batch.unwrap_or_else(|error| panic!("{}: {error}", asked.report.id));
+        lines.extend(String::from_utf8(format::lines(&batch).unwrap()).unwrap().lines().map(str::to_owned));
+    }
+    lines
+}
+
+/// A placeholder replaced, and those that only begin like it left.
+fn replaced(sql: &str, name: &str, value: &str) -> String {
+    let parts = sql.split(&format!("${name}")).collect::<Vec<_>>();
+    let mut whole = parts[0].to_owned();
+    for part in &parts[1..] {
+        let is_longer = part.starts_with(|next: char| next.is_ascii_alphanumeric() || next == '_');
+        whole.push_str(if is_longer { "$" } else { value });
+        whole.push_str(if is_longer { name } else { "" });
+        whole.push_str(part);
+    }
+    whole
+}
+
+fn asked(report: &'static Report, from: Micros, to: Micros) -> Asked {
+    Asked {
+        report,
+        from,
+        to,
+        as_of: to,
+        parameters: BTreeMap::new(),
+        state: AsOf::Newest,
+        entity: String::new(),
+        environment: String::new(),
+        time: None,
+        by: String::new(),
+        at: to,
+        judged: Default::default(),
+    }
+}
+
+#[tokio::test]
+async fn a_report_finds_what_its_query_finds_when_it_is_asked_plainly() {
+    let world = World::of(&[week(), gateways()].concat()).await;
+    // A period that cuts sessions, one with everything, and one with nothing.
+    let periods = [("Mon 09:20", "Wed 12:00"), ("Mon 00:00", "Fri 23:00"), ("Fri 23:00", "Fri 23:30")];
+    for report in catalogue() {
+        for (from, to) in periods {
+            let asked = asked(report, at(from), at(to));
+            assert_eq!(run(&world.engine, &asked).await, plainly(&world.engine, &asked).await, "{} {from}", report.id);
+        }
+    }
+}
