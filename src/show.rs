@@ -37,7 +37,7 @@ pub(crate) async fn open_for_reports(config: &Config) -> Result<(Engine, Journal
     let style =
         ProgressStyle::with_template("keeping what past days say of their sessions {bar:30} {pos}/{len} months");
     bar.set_style(style.map_err(Failure::broken)?);
-    let kept = engine.keep(|kept| {
+    let kept = engine.keep(&mut |kept| {
         bar.set_length(kept.of as u64);
         bar.set_position(kept.months as u64);
     });

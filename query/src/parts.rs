@@ -290,7 +290,7 @@ impl Engine {
     /// # Errors
     ///
     /// Those of a query, and [`QueryError::Store`] when the place cannot be written.
-    pub async fn keep(&self, mut tell: impl FnMut(Kept)) -> Result<Kept, QueryError> {
+    pub async fn keep(&self, tell: &mut (dyn FnMut(Kept) + Send)) -> Result<Kept, QueryError> {
         let (kept, runtime) = self.kept();
         let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
         let today = date_of(i64::try_from(now.as_micros()).unwrap_or(i64::MAX));

@@ -26,6 +26,7 @@ use crate::engine::{Snapshot, Versions, stream};
 use crate::error::QueryError;
 use crate::kept::Folder;
 use crate::parts::PARTS;
+use crate::views;
 
 /// Views that are worked out once; each after those that it uses.
 const SHELVED: [&str; 6] =
@@ -160,7 +161,7 @@ impl Shelves {
                 let (folder, used) = (self.folder.clone(), self.used.clone());
                 shelved.insert(name, Arc::new(Shelved { table, name: file, bytes, folder, used }));
             }
-            let place = |node: LogicalPlan| -> datafusion::common::Result<Transformed<LogicalPlan>> {
+            views::replaced(plan, &|node| {
                 let of = |name: &str| shelved.get(name).map(|shelved| provider_as_source(shelved.table.clone()));
                 match node {
                     LogicalPlan::SubqueryAlias(view) => match of(view.alias.table()) {
@@ -179,8 +180,7 @@ impl Shelves {
                     },
                     other => Ok(Transformed::no(other)),
                 }
-            };
-            Ok(plan.transform_down_with_subqueries(place)?.data)
+            })
         })
     }
 

@@ -9,6 +9,7 @@ use datafusion::catalog::TableProvider;
 use datafusion::catalog::default_table_source::provider_as_source;
 use datafusion::catalog::view::ViewTable;
 use datafusion::common::tree_node::Transformed;
+use datafusion::error::DataFusionError;
 use datafusion::execution::context::SessionContext;
 use datafusion::logical_expr::{LogicalPlan, TableSource};
 
@@ -96,6 +97,15 @@ pub(crate) async fn plan_one(context: &SessionContext, name: &str, sql: &str) ->
     plan.map_err(|error| QueryError::Internal(format!("{name}: {error}")))
 }
 
+/// What a node of a plan becomes.
+pub(crate) type Replace<'a> = dyn Fn(LogicalPlan) -> Result<Transformed<LogicalPlan>, DataFusionError> + 'a;
+
+/// A plan with some of its nodes replaced, from its root down. The walk is generic over what it calls, through every kind
+/// of node and expression: it is compiled once, here.
+pub(crate) fn replaced(plan: LogicalPlan, replace: &Replace<'_>) -> Result<LogicalPlan, QueryError> {
+    Ok(plan.transform_down_with_subqueries(replace)?.data)
+}
+
 /// Tables by their names, for plans to be bound to.
 pub(crate) struct Sources(HashMap<&'static str, Arc<dyn TableSource>>);
 
@@ -111,7 +121,7 @@ impl Sources {
     ///
     /// Those of DataFusion, which has none here.
     pub(crate) fn bind(&self, plan: &LogicalPlan) -> Result<LogicalPlan, QueryError> {
-        let bind = |node: LogicalPlan| match node {
+        replaced(plan.clone(), &|node| match node {
             LogicalPlan::TableScan(mut scan) => {
                 if let Some(source) = self.0.get(scan.table_name.table()) {
                     scan.source = source.clone();
@@ -119,8 +129,7 @@ impl Sources {
                 Ok(Transformed::yes(LogicalPlan::TableScan(scan)))
             }
             other => Ok(Transformed::no(other)),
-        };
-        Ok(plan.clone().transform_down_with_subqueries(bind)?.data)
+        })
     }
 
     pub(crate) fn bind_views(&self, views: &[PlannedView]) -> Result<Vec<PlannedView>, QueryError> {

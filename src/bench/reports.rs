@@ -48,7 +48,7 @@ pub(super) async fn run(config: &Config, args: &BenchReports) -> Result<(), Fail
     };
     let ledger = Ledger::existing(config.location()?).await?;
     let started = Instant::now();
-    let kept = open(config, &ledger).await?.keep(|_| ()).await?;
+    let kept = open(config, &ledger).await?.keep(&mut |_| ()).await?;
     let mut out = std::io::stdout();
     let seconds = started.elapsed().as_secs_f64();
     writeln!(out, "keeping what past days say of their sessions: {} months in {seconds:.1} s\n", kept.months)?;

@@ -42,17 +42,17 @@ async fn what_is_kept_of_past_days_changes_no_answer() {
     let expected = answers(&world.engine).await;
     assert_eq!(answers(&keeper).await, expected, "nothing is kept yet");
     let mut told = Vec::new();
-    let kept = keeper.keep(|kept| told.push((kept.months, kept.of))).await.unwrap();
+    let kept = keeper.keep(&mut |kept| told.push((kept.months, kept.of))).await.unwrap();
     assert!(kept.months >= 4 && kept.months == kept.of && told.len() == kept.of + 1, "{kept:?} {told:?}");
     assert_eq!(answers(&keeper).await, expected);
-    assert_eq!(keeper.keep(|_| ()).await.unwrap().of, 0, "it is kept already");
+    assert_eq!(keeper.keep(&mut |_| ()).await.unwrap().of, 0, "it is kept already");
 
     // A past day gets more rows, as it does where clocks are wrong: it is read from the table until it is kept anew.
     world.add_later(9, &[end("s1", "mallory", "prod-db", ("Mon 09:05", "Mon 09:27"), &["r1"])]).await;
     let expected = answers(&world.engine).await;
     assert_eq!(answers(&keeper).await, expected);
     // One month of sessions, one of their requests; of recordings nothing is new.
-    assert_eq!(keeper.keep(|_| ()).await.unwrap().months, 2);
+    assert_eq!(keeper.keep(&mut |_| ()).await.unwrap().months, 2);
     assert_eq!(answers(&keeper).await, expected);
 
     // Another process finds it, and an earlier state is what it was.
@@ -72,7 +72,7 @@ async fn what_cannot_be_read_of_what_is_kept_is_not_used() {
     let world = World::of(&week()).await;
     let expected = answers(&world.engine).await;
     let keeper = world.engine(keeping(&cache)).await;
-    keeper.keep(|_| ()).await.unwrap();
+    keeper.keep(&mut |_| ()).await.unwrap();
     let mut files = Vec::new();
     for place in std::fs::read_dir(cache.path().join("parts")).unwrap() {
         files.extend(std::fs::read_dir(place.unwrap().path()).unwrap().map(|file| file.unwrap().path()));
