@@ -188,7 +188,7 @@ async fn keep(engine: Arc<Engine>, mut stop: watch::Receiver<bool>) -> Result<()
     loop {
         tokio::select! {
             // Reports are the same without, and take longer.
-            kept = engine.keep(&mut |_| ()) => if let Err(error) = kept {
+            kept = async { engine.keep(&mut |_| ()).await } => if let Err(error) = kept {
                 tracing::warn!(%error, "what past days say of their sessions could not be kept in query.cache");
             },
             _ = stop.wait_for(|stop| *stop) => return Ok(()),

@@ -127,11 +127,12 @@ async fn print_report(engine: &Engine, asked: &Asked, args: &ReportRun) -> Resul
     let wanted = if args.all { Rows::All } else { Rows::Found };
     let began = std::time::Instant::now();
     let mut batches = Vec::new();
-    let run = engine.report(asked, wanted, None, |batch| {
-        batches.push(batch);
-        Ok(())
-    });
-    let mut run = run.await?;
+    let mut run = engine
+        .report(asked, wanted, None, &mut |batch| {
+            batches.push(batch);
+            Ok(())
+        })
+        .await?;
     run.ipe.duration_ms = u64::try_from(began.elapsed().as_millis()).ok();
     print(&run.ipe, None, args, &Kept::new(run.schema, batches))?;
     Ok(run.ipe)

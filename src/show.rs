@@ -37,12 +37,14 @@ pub(crate) async fn open_for_reports(config: &Config) -> Result<(Engine, Journal
     let style =
         ProgressStyle::with_template("keeping what past days say of their sessions {bar:30} {pos}/{len} months");
     bar.set_style(style.map_err(Failure::broken)?);
-    let kept = engine.keep(&mut |kept| {
-        bar.set_length(kept.of as u64);
-        bar.set_position(kept.months as u64);
-    });
+    let kept = engine
+        .keep(&mut |kept| {
+            bar.set_length(kept.of as u64);
+            bar.set_position(kept.months as u64);
+        })
+        .await;
     // A report is the same without, and takes longer.
-    if let Err(error) = kept.await {
+    if let Err(error) = kept {
         tracing::warn!(%error, "what past days say of their sessions could not be kept in query.cache");
     }
     bar.finish_and_clear();

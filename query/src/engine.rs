@@ -247,26 +247,32 @@ impl Engine {
     ///
     /// [`QueryError::Store`] when a table is missing or cannot be read, [`QueryError::Invalid`] for a vocabulary that makes
     /// no sense.
-    pub async fn open(ledger: &Ledger, limits: Limits, vocabulary: &Vocabulary) -> Result<Self, QueryError> {
-        let reference = Arc::new(Reference::load(vocabulary)?);
-        let stores = DefaultObjectStoreRegistry::new();
-        // The files of this machine are no part of the ledger: a table gets a store of its own, and no other is known.
-        if let Ok(local) = url::Url::parse("file://") {
-            stores.deregister_store(&local)?;
-        }
-        let runtime = RuntimeEnvBuilder::new()
-            .with_object_store_registry(Arc::new(stores))
-            .with_max_temp_directory_size(limits.spill_bytes)
-            .build()?;
-        let read_at = Instant::now();
-        let [records, events, frames, activity] = Table::ALL.map(|table| ledger.open(table));
-        let tables: [DeltaTable; 4] = tokio::try_join!(records, events, frames, activity)?.into();
-        let kept = Arc::new(KeptParts::new(limits.cache.as_deref(), &tables, &runtime));
-        let snapshot = Arc::new(snapshot(&runtime, &limits, &reference, &tables, &kept, None).await?);
-        let held = Mutex::new(Held { tables, reference, snapshot, read_at });
-        let turns = Arc::new(Semaphore::new(limits.queries));
-        let shelves = Arc::new(Shelves::open(&runtime, limits.spill_bytes)?);
-        Ok(Self { held, runtime, turns, limits, vocabulary: vocabulary.clone(), kept, shelves })
+    pub fn open<'a>(
+        ledger: &'a Ledger,
+        limits: Limits,
+        vocabulary: &'a Vocabulary,
+    ) -> BoxFuture<'a, Result<Self, QueryError>> {
+        Box::pin(async move {
+            let reference = Arc::new(Reference::load(vocabulary)?);
+            let stores = DefaultObjectStoreRegistry::new();
+            // The files of this machine are no part of the ledger: a table gets a store of its own, and no other is known.
+            if let Ok(local) = url::Url::parse("file://") {
+                stores.deregister_store(&local)?;
+            }
+            let runtime = RuntimeEnvBuilder::new()
+                .with_object_store_registry(Arc::new(stores))
+                .with_max_temp_directory_size(limits.spill_bytes)
+                .build()?;
+            let read_at = Instant::now();
+            let [records, events, frames, activity] = Table::ALL.map(|table| ledger.open(table));
+            let tables: [DeltaTable; 4] = tokio::try_join!(records, events, frames, activity)?.into();
+            let kept = Arc::new(KeptParts::new(limits.cache.as_deref(), &tables, &runtime));
+            let snapshot = Arc::new(snapshot(&runtime, &limits, &reference, &tables, &kept, None).await?);
+            let held = Mutex::new(Held { tables, reference, snapshot, read_at });
+            let turns = Arc::new(Semaphore::new(limits.queries));
+            let shelves = Arc::new(Shelves::open(&runtime, limits.spill_bytes)?);
+            Ok(Self { held, runtime, turns, limits, vocabulary: vocabulary.clone(), kept, shelves })
+        })
     }
 
     /// Runs one read-only statement: a query, `EXPLAIN`, `DESCRIBE` or `SHOW`.
@@ -290,34 +296,38 @@ impl Engine {
     }
 
     /// The same of a statement that was read already, with values in the place of `$1`, `$2`, ...
-    pub(crate) async fn run(
+    pub(crate) fn run(
         &self,
         statement: Statement,
         parameters: Vec<ScalarValue>,
         as_of: AsOf,
         bounds: Bounds,
-    ) -> Result<QueryStream, QueryError> {
-        let reading = self.read(as_of, bounds.time).await?;
-        let (batches, schema) = reading
-            .within(async {
-                let frame = reading.frame(statement, ParamValues::from(parameters)).await?;
-                let batches = stream(frame).await?;
-                let schema = batches.schema();
-                Ok((batches, schema))
-            })
-            .await?;
-        Ok(QueryStream { reading, batches, schema, rows_left: bounds.rows, truncated: false, over: false })
+    ) -> BoxFuture<'_, Result<QueryStream, QueryError>> {
+        Box::pin(async move {
+            let reading = self.read(as_of, bounds.time).await?;
+            let (batches, schema) = reading
+                .within(async {
+                    let frame = reading.frame(statement, ParamValues::from(parameters)).await?;
+                    let batches = stream(frame).await?;
+                    let schema = batches.schema();
+                    Ok((batches, schema))
+                })
+                .await?;
+            Ok(QueryStream { reading, batches, schema, rows_left: bounds.rows, truncated: false, over: false })
+        })
     }
 
     /// What a statement would yield, and the types that its parameters are taken for, as far as that can be told.
-    pub(crate) async fn describe(
+    pub(crate) fn describe(
         &self,
         statement: Statement,
         time: Option<Duration>,
-    ) -> Result<(SchemaRef, HashMap<String, Option<DataType>>), QueryError> {
-        let reading = self.read(AsOf::Newest, time).await?;
-        let plan = reading.within(reading.plan(statement)).await?;
-        Ok((plan.schema().inner().clone(), plan.get_parameter_types()?))
+    ) -> BoxFuture<'_, Result<(SchemaRef, HashMap<String, Option<DataType>>), QueryError>> {
+        Box::pin(async move {
+            let reading = self.read(AsOf::Newest, time).await?;
+            let plan = reading.within(reading.plan(statement)).await?;
+            Ok((plan.schema().inner().clone(), plan.get_parameter_types()?))
+        })
     }
 
     /// The versions that a question would be answered from now.

@@ -16,6 +16,7 @@ use datafusion::execution::SendableRecordBatchStream;
 use datafusion::execution::runtime_env::RuntimeEnv;
 use deltalake::logstore::object_store::local::LocalFileSystem;
 use futures::StreamExt;
+use futures::future::BoxFuture;
 use parquet::arrow::ArrowWriter;
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::file::metadata::KeyValue;
@@ -87,37 +88,42 @@ impl Folder {
     ///
     /// What went wrong with the rows, [`QueryError::Store`] when the file cannot be written, [`QueryError::TooLarge`] when
     /// it would be larger than `bytes_max`.
-    pub(crate) async fn write(
-        &self,
-        name: &str,
+    pub(crate) fn write<'a>(
+        &'a self,
+        name: &'a str,
         mut rows: SendableRecordBatchStream,
-        labels: &BTreeMap<String, String>,
+        labels: &'a BTreeMap<String, String>,
         bytes_max: u64,
-    ) -> Result<u64, QueryError> {
-        let broken = |error: std::io::Error| {
-            QueryError::Store(format!("{} cannot be written: {error}", self.path.join(name).display()))
-        };
-        let part = Unfinished(self.path.join(format!("{name}.{}.part", std::process::id())));
-        let file = BufWriter::with_capacity(1 << 20, File::create(&part.0).map_err(broken)?);
-        let labels = labels.iter().map(|(key, value)| KeyValue::new(key.clone(), value.clone())).collect();
-        let properties = WriterProperties::builder()
-            .set_compression(Compression::ZSTD(ZstdLevel::default()))
-            .set_max_row_group_row_count(Some(GROUP_ROWS))
-            .set_data_page_row_count_limit(2048)
-            .set_key_value_metadata(Some(labels))
-            .build();
-        let mut writer = ArrowWriter::try_new(file, rows.schema(), Some(properties)).map_err(parquet)?;
-        while let Some(batch) = rows.next().await.transpose()? {
-            writer.write(&batch).map_err(parquet)?;
-            if writer.bytes_written() as u64 > bytes_max {
-                let what = "what this question works with on disk".to_owned();
-                return Err(QueryError::TooLarge { what, bytes_max: usize::try_from(bytes_max).unwrap_or(usize::MAX) });
+    ) -> BoxFuture<'a, Result<u64, QueryError>> {
+        Box::pin(async move {
+            let broken = |error: std::io::Error| {
+                QueryError::Store(format!("{} cannot be written: {error}", self.path.join(name).display()))
+            };
+            let part = Unfinished(self.path.join(format!("{name}.{}.part", std::process::id())));
+            let file = BufWriter::with_capacity(1 << 20, File::create(&part.0).map_err(broken)?);
+            let labels = labels.iter().map(|(key, value)| KeyValue::new(key.clone(), value.clone())).collect();
+            let properties = WriterProperties::builder()
+                .set_compression(Compression::ZSTD(ZstdLevel::default()))
+                .set_max_row_group_row_count(Some(GROUP_ROWS))
+                .set_data_page_row_count_limit(2048)
+                .set_key_value_metadata(Some(labels))
+                .build();
+            let mut writer = ArrowWriter::try_new(file, rows.schema(), Some(properties)).map_err(parquet)?;
+            while let Some(batch) = rows.next().await.transpose()? {
+                writer.write(&batch).map_err(parquet)?;
+                if writer.bytes_written() as u64 > bytes_max {
+                    let what = "what this question works with on disk".to_owned();
+                    return Err(QueryError::TooLarge {
+                        what,
+                        bytes_max: usize::try_from(bytes_max).unwrap_or(usize::MAX),
+                    });
+                }
             }
-        }
-        writer.close().map_err(parquet)?;
-        let bytes = std::fs::metadata(&part.0).map_err(broken)?.len();
-        std::fs::rename(&part.0, self.path.join(name)).map_err(broken)?;
-        Ok(bytes)
+            writer.close().map_err(parquet)?;
+            let bytes = std::fs::metadata(&part.0).map_err(broken)?.len();
+            std::fs::rename(&part.0, self.path.join(name)).map_err(broken)?;
+            Ok(bytes)
+        })
     }
 
     /// Removes a file, if it is there.

@@ -26,6 +26,7 @@ use datafusion::logical_expr::{
 };
 use datafusion::physical_plan::ExecutionPlan;
 use deltalake::DeltaTable;
+use futures::future::BoxFuture;
 
 use crate::engine::Engine;
 use crate::error::QueryError;
@@ -290,52 +291,54 @@ impl Engine {
     /// # Errors
     ///
     /// Those of a query, and [`QueryError::Store`] when the place cannot be written.
-    pub async fn keep(&self, tell: &mut (dyn FnMut(Kept) + Send)) -> Result<Kept, QueryError> {
-        let (kept, runtime) = self.kept();
-        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-        let today = date_of(i64::try_from(now.as_micros()).unwrap_or(i64::MAX));
-        let mut stale = Vec::new();
-        let parts = match kept.place {
-            Some(_) => self.parts().await?,
-            None => Vec::new(),
-        };
-        for part in &parts {
-            let covered = kept.folder().map(|folder| part.covered(folder)).unwrap_or_default();
-            let fresh: BTreeSet<Day> = covered.into_iter().flat_map(|(_, days)| days).collect();
-            let mut months: BTreeMap<String, BTreeSet<Day>> = BTreeMap::new();
-            for day in part.days().keys().filter(|day| **day < today) {
-                months.entry(text_of(*day).chars().take(7).collect()).or_default().insert(*day);
-            }
-            stale.extend(months.into_iter().filter(|(_, days)| !days.is_subset(&fresh)).map(|month| (part, month)));
-        }
-        let mut done = Kept { months: 0, of: stale.len() };
-        if stale.is_empty() {
-            return Ok(done);
-        }
-        let Some(folder) = kept.make(runtime)? else { return Ok(Kept::default()) };
-        tell(done);
-        for (part, (month, days)) in stale {
-            let labels = days.iter().filter_map(|day| Some((text_of(*day), part.days().get(day)?.clone())));
-            let labels: BTreeMap<String, String> = labels.collect();
-            let name = part.part.name;
-            let text: String = labels.iter().map(|(day, mark)| format!("{day} {mark}\n")).collect();
-            let mark: String = sha256_hex(text.as_bytes()).chars().take(16).collect();
-            let file = format!("{name}.{month}.{mark}.parquet");
-            let rows = LogicalPlanBuilder::from(part.rows(Some(&days))?);
-            // A session is looked up by its id.
-            let rows = rows.sort([col("session_id").sort(true, false)])?.build()?;
-            let rows = self.rows_of(rows).await?;
-            folder.write(&file, rows, &labels, u64::MAX).await?;
-            for other in folder.names() {
-                let is_replaced = other != file && other.starts_with(&format!("{name}.{month}."));
-                if is_replaced && folder.written_at(&other).elapsed().is_ok_and(|age| age > REPLACED_STAYS) {
-                    folder.remove(&other);
+    pub fn keep<'a>(&'a self, tell: &'a mut (dyn FnMut(Kept) + Send)) -> BoxFuture<'a, Result<Kept, QueryError>> {
+        Box::pin(async move {
+            let (kept, runtime) = self.kept();
+            let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+            let today = date_of(i64::try_from(now.as_micros()).unwrap_or(i64::MAX));
+            let mut stale = Vec::new();
+            let parts = match kept.place {
+                Some(_) => self.parts().await?,
+                None => Vec::new(),
+            };
+            for part in &parts {
+                let covered = kept.folder().map(|folder| part.covered(folder)).unwrap_or_default();
+                let fresh: BTreeSet<Day> = covered.into_iter().flat_map(|(_, days)| days).collect();
+                let mut months: BTreeMap<String, BTreeSet<Day>> = BTreeMap::new();
+                for day in part.days().keys().filter(|day| **day < today) {
+                    months.entry(text_of(*day).chars().take(7).collect()).or_default().insert(*day);
                 }
+                stale.extend(months.into_iter().filter(|(_, days)| !days.is_subset(&fresh)).map(|month| (part, month)));
             }
-            done.months += 1;
+            let mut done = Kept { months: 0, of: stale.len() };
+            if stale.is_empty() {
+                return Ok(done);
+            }
+            let Some(folder) = kept.make(runtime)? else { return Ok(Kept::default()) };
             tell(done);
-        }
-        Ok(done)
+            for (part, (month, days)) in stale {
+                let labels = days.iter().filter_map(|day| Some((text_of(*day), part.days().get(day)?.clone())));
+                let labels: BTreeMap<String, String> = labels.collect();
+                let name = part.part.name;
+                let text: String = labels.iter().map(|(day, mark)| format!("{day} {mark}\n")).collect();
+                let mark: String = sha256_hex(text.as_bytes()).chars().take(16).collect();
+                let file = format!("{name}.{month}.{mark}.parquet");
+                let rows = LogicalPlanBuilder::from(part.rows(Some(&days))?);
+                // A session is looked up by its id.
+                let rows = rows.sort([col("session_id").sort(true, false)])?.build()?;
+                let rows = self.rows_of(rows).await?;
+                folder.write(&file, rows, &labels, u64::MAX).await?;
+                for other in folder.names() {
+                    let is_replaced = other != file && other.starts_with(&format!("{name}.{month}."));
+                    if is_replaced && folder.written_at(&other).elapsed().is_ok_and(|age| age > REPLACED_STAYS) {
+                        folder.remove(&other);
+                    }
+                }
+                done.months += 1;
+                tell(done);
+            }
+            Ok(done)
+        })
     }
 }
 

@@ -18,6 +18,7 @@ use aws_lc_rs::digest::{Context, SHA256};
 use custody_schemas::time::{Micros, date_of};
 use datafusion::common::ScalarValue;
 use futures::StreamExt;
+use futures::future::BoxFuture;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -413,85 +414,87 @@ impl Engine {
     ///
     /// [`QueryError::Invalid`] for parameters that the report does not have or does not take, and those of a query. Rows
     /// that were given before an error are worth nothing.
-    pub async fn report(
-        &self,
-        asked: &Asked,
-        wanted: Rows<'_>,
-        strata: Option<&str>,
-        mut rows: impl FnMut(RecordBatch) -> Result<(), QueryError>,
-    ) -> Result<Run, QueryError> {
-        let front = &asked.report.front;
-        let (parameters, mut values) = parameters(asked)?;
-        let instant = |at| ScalarValue::TimestampMicrosecond(Some(at), Some("UTC".into()));
-        for (name, at) in [("from", asked.from), ("to", asked.to), ("as_of", asked.as_of)] {
-            values.insert(name, instant(at));
-        }
-        let reading = self.read(asked.state, asked.time).await?;
-        let completeness = completeness(&reading, asked).await?;
-        let states = states(&reading, asked.report.id).await?;
-        let focus = front.focus(asked, &values);
-        // A value for a placeholder that the query does not have is of no use to it.
-        values.retain(|name, _| asked.report.sql.contains(&format!("${name}")));
-        let (mut batches, _held) = reading.shelved(asked.report.sql, values, focus).await?;
-        let schema = annotated(&batches.schema());
-        let (mut counts, mut result) = (Counts::default(), Context::new(&SHA256));
-        let mut population: Vec<(String, String)> = Vec::new();
-        while let Some(batch) = reading.within(async { Ok(batches.next().await.transpose()?) }).await? {
-            let wrong = |what: &str| QueryError::Internal(format!("the report {} has no {what}", asked.report.id));
-            let text =
-                |name: &str| batch.column_by_name(name).and_then(|column: &ArrayRef| column.as_string_opt::<i32>());
-            let keys = text("key").ok_or_else(|| wrong("key"))?;
-            let verdicts = text("verdict").ok_or_else(|| wrong("verdict"))?;
-            let stratum = strata.map(|name| stratum(&batch, name)).transpose()?;
-            for row in 0..batch.num_rows() {
-                counts.add(verdicts.value(row))?;
-                if verdicts.value(row) != "excluded" {
-                    let stratum = stratum.as_ref().map(|texts| texts.value(row).to_owned()).unwrap_or_default();
-                    population.push((stratum, keys.value(row).to_owned()));
+    pub fn report<'a>(
+        &'a self,
+        asked: &'a Asked,
+        wanted: Rows<'a>,
+        strata: Option<&'a str>,
+        rows: &'a mut (dyn FnMut(RecordBatch) -> Result<(), QueryError> + Send),
+    ) -> BoxFuture<'a, Result<Run, QueryError>> {
+        Box::pin(async move {
+            let front = &asked.report.front;
+            let (parameters, mut values) = parameters(asked)?;
+            let instant = |at| ScalarValue::TimestampMicrosecond(Some(at), Some("UTC".into()));
+            for (name, at) in [("from", asked.from), ("to", asked.to), ("as_of", asked.as_of)] {
+                values.insert(name, instant(at));
+            }
+            let reading = self.read(asked.state, asked.time).await?;
+            let completeness = completeness(&reading, asked).await?;
+            let states = states(&reading, asked.report.id).await?;
+            let focus = front.focus(asked, &values);
+            // A value for a placeholder that the query does not have is of no use to it.
+            values.retain(|name, _| asked.report.sql.contains(&format!("${name}")));
+            let (mut batches, _held) = reading.shelved(asked.report.sql, values, focus).await?;
+            let schema = annotated(&batches.schema());
+            let (mut counts, mut result) = (Counts::default(), Context::new(&SHA256));
+            let mut population: Vec<(String, String)> = Vec::new();
+            while let Some(batch) = reading.within(async { Ok(batches.next().await.transpose()?) }).await? {
+                let wrong = |what: &str| QueryError::Internal(format!("the report {} has no {what}", asked.report.id));
+                let text =
+                    |name: &str| batch.column_by_name(name).and_then(|column: &ArrayRef| column.as_string_opt::<i32>());
+                let keys = text("key").ok_or_else(|| wrong("key"))?;
+                let verdicts = text("verdict").ok_or_else(|| wrong("verdict"))?;
+                let stratum = strata.map(|name| stratum(&batch, name)).transpose()?;
+                for row in 0..batch.num_rows() {
+                    counts.add(verdicts.value(row))?;
+                    if verdicts.value(row) != "excluded" {
+                        let stratum = stratum.as_ref().map(|texts| texts.value(row).to_owned()).unwrap_or_default();
+                        population.push((stratum, keys.value(row).to_owned()));
+                    }
+                }
+                asked.judged.fetch_add(batch.num_rows() as u64, Ordering::Relaxed);
+                let lines = format::lines(&batch).map_err(|error| QueryError::Internal(error.to_string()))?;
+                result.update(&lines);
+                let is_wanted = |row: usize| match wanted {
+                    Rows::All => true,
+                    Rows::Found => !matches!(verdicts.value(row), "pass" | "excluded"),
+                    Rows::Keys(wanted) => wanted.contains_key(keys.value(row)),
+                    Rows::Nothing => false,
+                };
+                let is_wanted = (0..batch.num_rows()).map(|row| Some(is_wanted(row))).collect();
+                let batch = filter_record_batch(&batch, &is_wanted)?;
+                if batch.num_rows() > 0 {
+                    rows(annotate(&batch, &states, &schema)?)?;
                 }
             }
-            asked.judged.fetch_add(batch.num_rows() as u64, Ordering::Relaxed);
-            let lines = format::lines(&batch).map_err(|error| QueryError::Internal(error.to_string()))?;
-            result.update(&lines);
-            let is_wanted = |row: usize| match wanted {
-                Rows::All => true,
-                Rows::Found => !matches!(verdicts.value(row), "pass" | "excluded"),
-                Rows::Keys(wanted) => wanted.contains_key(keys.value(row)),
-                Rows::Nothing => false,
+            let ipe = Ipe {
+                report: asked.report.id.to_owned(),
+                report_version: front.version,
+                title: front.title.clone(),
+                question: front.question.clone(),
+                controls: front.controls.clone(),
+                entity: asked.entity.clone(),
+                environment: asked.environment.clone(),
+                from: Time(asked.from),
+                to: Time(asked.to),
+                as_of: Time(asked.as_of),
+                parameters,
+                sql: asked.report.sql.to_owned(),
+                sql_sha256: sha256_hex(asked.report.sql.as_bytes()),
+                versions: reading.versions,
+                references: reading.references.clone(),
+                population: front.population.clone(),
+                counts,
+                completeness,
+                population_sha256: population_sha256(&mut population)?,
+                result_sha256: hex(result.finish().as_ref()),
+                tool: concat!("custody ", env!("CARGO_PKG_VERSION")).to_owned(),
+                run_by: asked.by.clone(),
+                run_at: Time(asked.at),
+                duration_ms: None,
             };
-            let is_wanted = (0..batch.num_rows()).map(|row| Some(is_wanted(row))).collect();
-            let batch = filter_record_batch(&batch, &is_wanted)?;
-            if batch.num_rows() > 0 {
-                rows(annotate(&batch, &states, &schema)?)?;
-            }
-        }
-        let ipe = Ipe {
-            report: asked.report.id.to_owned(),
-            report_version: front.version,
-            title: front.title.clone(),
-            question: front.question.clone(),
-            controls: front.controls.clone(),
-            entity: asked.entity.clone(),
-            environment: asked.environment.clone(),
-            from: Time(asked.from),
-            to: Time(asked.to),
-            as_of: Time(asked.as_of),
-            parameters,
-            sql: asked.report.sql.to_owned(),
-            sql_sha256: sha256_hex(asked.report.sql.as_bytes()),
-            versions: reading.versions,
-            references: reading.references.clone(),
-            population: front.population.clone(),
-            counts,
-            completeness,
-            population_sha256: population_sha256(&mut population)?,
-            result_sha256: hex(result.finish().as_ref()),
-            tool: concat!("custody ", env!("CARGO_PKG_VERSION")).to_owned(),
-            run_by: asked.by.clone(),
-            run_at: Time(asked.at),
-            duration_ms: None,
-        };
-        Ok(Run { ipe, schema, population })
+            Ok(Run { ipe, schema, population })
+        })
     }
 }
 
@@ -532,22 +535,24 @@ impl Engine {
     /// # Errors
     ///
     /// As [`Engine::report`] and [`Size::of`](crate::sample::Size::of).
-    pub async fn sample(&self, asked: &Asked, wanted: &Draw) -> Result<Sample, QueryError> {
-        let strata = wanted.strata.as_deref();
-        let run = self.report(asked, Rows::Nothing, strata, |_| Ok(())).await?;
-        let drawn = run.draw(wanted)?;
-        let places: HashMap<String, u64> = drawn.iter().map(|item| item.key.clone()).zip(0..).collect();
-        let again = Asked { state: AsOf::Versions(run.ipe.versions), ..asked.clone() };
-        let mut batches = Vec::new();
-        let mut kept = Budget::default();
-        self.report(&again, Rows::Keys(&places), None, |batch| {
-            kept.take(&batch)?;
-            batches.push(batch);
-            Ok(())
+    pub fn sample<'a>(&'a self, asked: &'a Asked, wanted: &'a Draw) -> BoxFuture<'a, Result<Sample, QueryError>> {
+        Box::pin(async move {
+            let strata = wanted.strata.as_deref();
+            let run = self.report(asked, Rows::Nothing, strata, &mut |_| Ok(())).await?;
+            let drawn = run.draw(wanted)?;
+            let places: HashMap<String, u64> = drawn.iter().map(|item| item.key.clone()).zip(0..).collect();
+            let again = Asked { state: AsOf::Versions(run.ipe.versions), ..asked.clone() };
+            let mut batches = Vec::new();
+            let mut kept = Budget::default();
+            self.report(&again, Rows::Keys(&places), None, &mut |batch| {
+                kept.take(&batch)?;
+                batches.push(batch);
+                Ok(())
+            })
+            .await?;
+            let worksheet = worksheet(&run.schema, &batches, &drawn)?;
+            Ok(Sample { run, draw: wanted.clone(), drawn, worksheet })
         })
-        .await?;
-        let worksheet = worksheet(&run.schema, &batches, &drawn)?;
-        Ok(Sample { run, draw: wanted.clone(), drawn, worksheet })
     }
 }
 

@@ -17,6 +17,7 @@ use datafusion::dataframe::DataFrame;
 use datafusion::functions::expr_fn::{coalesce, lower, strpos};
 use datafusion::logical_expr::{Expr, JoinType, Operator, SortExpr, binary_expr, col, ident, lit};
 use futures::StreamExt;
+use futures::future::BoxFuture;
 use serde::de::{DeserializeOwned, Error as _};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use utoipa::ToSchema;
@@ -386,47 +387,56 @@ impl Engine {
     /// # Errors
     ///
     /// [`QueryError::Invalid`] for a cursor that no page gave.
-    pub async fn sessions(&self, filter: &SessionFilter, count: usize) -> Result<SessionPage, QueryError> {
-        let count = count.clamp(1, PAGE_SESSIONS_MAX);
-        let after = filter.after.as_deref().map(Cursor::decode).transpose()?;
-        let reading = self.read(AsOf::Newest, Bounds::default().time).await?;
-        let order = vec![
-            SortExpr::new(ident("started_at"), false, false),
-            SortExpr::new(ident("session_id"), true, true),
-            SortExpr::new(ident("source"), true, true),
-            SortExpr::new(place(), true, true),
-        ];
-        let mut rows = reading.context.table("sessions").await?;
-        let own = [
-            filter.actor.as_deref().map(|actor| ident("actor").eq(lit(actor))),
-            filter.target.as_deref().map(|target| ident("target").eq(lit(target))),
-            filter.state.as_deref().map(|state| ident("state").eq(lit(state))),
-            filter.from.map(|from| ident("started_at").gt_eq(at(from))),
-            filter.to.map(|to| ident("started_at").lt(at(to))),
-            after.map(|after| after.beyond()),
-        ];
-        for condition in own.into_iter().flatten() {
-            rows = rows.filter(condition)?;
-        }
-        let of_links = [
-            filter.request_id.as_deref().map(|request| ident("request_id").eq(lit(request))),
-            filter.link_method.as_deref().map(|method| ident("link_method").eq(lit(method))),
-            filter.reason.as_deref().map(|text| strpos(lower(ident("reason")), lit(text.to_lowercase())).gt(lit(0))),
-        ];
-        if let Some(condition) = of_links.into_iter().flatten().reduce(Expr::and) {
-            let linked = reading.context.table("session_access").await?.filter(condition)?.alias("linked")?;
-            let same = ["source", "cluster", "session_id"].map(|name| {
-                binary_expr(col(format!("one.{name}")), Operator::IsNotDistinctFrom, col(format!("linked.{name}")))
-            });
-            rows = rows.alias("one")?.join_on(linked, JoinType::LeftSemi, same)?;
-        }
-        let rows = rows.select(columns(SESSION))?.sort(order)?.limit(0, Some(count + 1))?;
-        let mut sessions: Vec<Session> = reading.rows(rows).await?;
-        let more = sessions.len() > count;
-        sessions.truncate(count);
-        let next = sessions.last().filter(|_| more).and_then(Cursor::of).map(|cursor| cursor.encode());
-        let versions = reading.versions;
-        Ok(SessionPage { sessions: reading.link(sessions).await?, next, versions })
+    pub fn sessions<'a>(
+        &'a self,
+        filter: &'a SessionFilter,
+        count: usize,
+    ) -> BoxFuture<'a, Result<SessionPage, QueryError>> {
+        Box::pin(async move {
+            let count = count.clamp(1, PAGE_SESSIONS_MAX);
+            let after = filter.after.as_deref().map(Cursor::decode).transpose()?;
+            let reading = self.read(AsOf::Newest, Bounds::default().time).await?;
+            let order = vec![
+                SortExpr::new(ident("started_at"), false, false),
+                SortExpr::new(ident("session_id"), true, true),
+                SortExpr::new(ident("source"), true, true),
+                SortExpr::new(place(), true, true),
+            ];
+            let mut rows = reading.context.table("sessions").await?;
+            let own = [
+                filter.actor.as_deref().map(|actor| ident("actor").eq(lit(actor))),
+                filter.target.as_deref().map(|target| ident("target").eq(lit(target))),
+                filter.state.as_deref().map(|state| ident("state").eq(lit(state))),
+                filter.from.map(|from| ident("started_at").gt_eq(at(from))),
+                filter.to.map(|to| ident("started_at").lt(at(to))),
+                after.map(|after| after.beyond()),
+            ];
+            for condition in own.into_iter().flatten() {
+                rows = rows.filter(condition)?;
+            }
+            let of_links = [
+                filter.request_id.as_deref().map(|request| ident("request_id").eq(lit(request))),
+                filter.link_method.as_deref().map(|method| ident("link_method").eq(lit(method))),
+                filter
+                    .reason
+                    .as_deref()
+                    .map(|text| strpos(lower(ident("reason")), lit(text.to_lowercase())).gt(lit(0))),
+            ];
+            if let Some(condition) = of_links.into_iter().flatten().reduce(Expr::and) {
+                let linked = reading.context.table("session_access").await?.filter(condition)?.alias("linked")?;
+                let same = ["source", "cluster", "session_id"].map(|name| {
+                    binary_expr(col(format!("one.{name}")), Operator::IsNotDistinctFrom, col(format!("linked.{name}")))
+                });
+                rows = rows.alias("one")?.join_on(linked, JoinType::LeftSemi, same)?;
+            }
+            let rows = rows.select(columns(SESSION))?.sort(order)?.limit(0, Some(count + 1))?;
+            let mut sessions: Vec<Session> = reading.rows(rows).await?;
+            let more = sessions.len() > count;
+            sessions.truncate(count);
+            let next = sessions.last().filter(|_| more).and_then(Cursor::of).map(|cursor| cursor.encode());
+            let versions = reading.versions;
+            Ok(SessionPage { sessions: reading.link(sessions).await?, next, versions })
+        })
     }
 
     /// Everything that is known of a session; `None` when nothing is.
@@ -434,51 +444,53 @@ impl Engine {
     /// # Errors
     ///
     /// As [`Engine::query`].
-    pub async fn session(&self, session_id: &str) -> Result<Option<SessionDetail>, QueryError> {
-        let reading = self.read(AsOf::Newest, Bounds::default().time).await?;
-        let of_session = || ident("session_id").eq(lit(session_id));
-        let rows = reading.table("sessions", of_session()).await?.select(columns(SESSION))?;
-        let rows = rows.sort_by(vec![ident("source"), place()])?;
-        let mut sessions: Vec<Session> = reading.rows(rows).await?;
-        if sessions.is_empty() {
-            return Ok(None);
-        }
-        let others = sessions.split_off(1);
-        let also = others.into_iter().map(|Session { source, cluster, .. }| Place { source, cluster }).collect();
-        let Some(linked) = reading.link(sessions).await?.pop() else {
-            return Ok(None);
-        };
-        let request_ids: Vec<Expr> =
-            linked.links.iter().filter_map(|link| link.request_id.as_deref()).map(lit).collect();
-        let of_requests = || ident("request_id").in_list(request_ids.clone(), false);
-        let decision_events =
-            linked.links.iter().filter(|link| link.decision_id.is_some()).flat_map(|link| &link.link_event_ids);
-        let of_decisions = ident("event_id").in_list(decision_events.map(lit).collect(), false);
-        let requests = reading.table("access_requests", of_requests()).await?;
-        let requests = reading.rows(requests.sort_by(vec![ident("created_at"), ident("request_id")])?).await?;
-        let reviews = reading.table("reviews", of_requests()).await?;
-        let reviews = reading.rows(reviews.sort_by(vec![ident("at"), ident("event_id")])?).await?;
-        let decisions = reading.table("policy_decisions", of_decisions).await?;
-        let decisions = reading.rows(decisions.sort_by(vec![ident("occurred_at"), ident("event_id")])?).await?;
-        let recordings = reading.table("recordings", of_session()).await?;
-        let recordings = reading.rows(recordings.sort_by(vec![ident("source"), place()])?).await?;
-        let events = reading.table("unique_events", of_session()).await?.select(columns(EVENT))?;
-        let events = events.sort_by(vec![ident("occurred_at"), ident("event_id")])?;
-        let mut events: Vec<TimelineEvent> = reading.rows(events.limit(0, Some(TIMELINE_EVENTS_MAX + 1))?).await?;
-        let events_truncated = events.len() > TIMELINE_EVENTS_MAX;
-        events.truncate(TIMELINE_EVENTS_MAX);
-        let versions = reading.versions;
-        Ok(Some(SessionDetail {
-            linked,
-            also,
-            requests,
-            reviews,
-            decisions,
-            events,
-            events_truncated,
-            recordings,
-            versions,
-        }))
+    pub fn session<'a>(&'a self, session_id: &'a str) -> BoxFuture<'a, Result<Option<SessionDetail>, QueryError>> {
+        Box::pin(async move {
+            let reading = self.read(AsOf::Newest, Bounds::default().time).await?;
+            let of_session = || ident("session_id").eq(lit(session_id));
+            let rows = reading.table("sessions", of_session()).await?.select(columns(SESSION))?;
+            let rows = rows.sort_by(vec![ident("source"), place()])?;
+            let mut sessions: Vec<Session> = reading.rows(rows).await?;
+            if sessions.is_empty() {
+                return Ok(None);
+            }
+            let others = sessions.split_off(1);
+            let also = others.into_iter().map(|Session { source, cluster, .. }| Place { source, cluster }).collect();
+            let Some(linked) = reading.link(sessions).await?.pop() else {
+                return Ok(None);
+            };
+            let request_ids: Vec<Expr> =
+                linked.links.iter().filter_map(|link| link.request_id.as_deref()).map(lit).collect();
+            let of_requests = || ident("request_id").in_list(request_ids.clone(), false);
+            let decision_events =
+                linked.links.iter().filter(|link| link.decision_id.is_some()).flat_map(|link| &link.link_event_ids);
+            let of_decisions = ident("event_id").in_list(decision_events.map(lit).collect(), false);
+            let requests = reading.table("access_requests", of_requests()).await?;
+            let requests = reading.rows(requests.sort_by(vec![ident("created_at"), ident("request_id")])?).await?;
+            let reviews = reading.table("reviews", of_requests()).await?;
+            let reviews = reading.rows(reviews.sort_by(vec![ident("at"), ident("event_id")])?).await?;
+            let decisions = reading.table("policy_decisions", of_decisions).await?;
+            let decisions = reading.rows(decisions.sort_by(vec![ident("occurred_at"), ident("event_id")])?).await?;
+            let recordings = reading.table("recordings", of_session()).await?;
+            let recordings = reading.rows(recordings.sort_by(vec![ident("source"), place()])?).await?;
+            let events = reading.table("unique_events", of_session()).await?.select(columns(EVENT))?;
+            let events = events.sort_by(vec![ident("occurred_at"), ident("event_id")])?;
+            let mut events: Vec<TimelineEvent> = reading.rows(events.limit(0, Some(TIMELINE_EVENTS_MAX + 1))?).await?;
+            let events_truncated = events.len() > TIMELINE_EVENTS_MAX;
+            events.truncate(TIMELINE_EVENTS_MAX);
+            let versions = reading.versions;
+            Ok(Some(SessionDetail {
+                linked,
+                also,
+                requests,
+                reviews,
+                decisions,
+                events,
+                events_truncated,
+                recordings,
+                versions,
+            }))
+        })
     }
 
     /// The recordings that gateways have stored and nobody has imported yet, the latest first, a bounded number of them.
@@ -486,18 +498,21 @@ impl Engine {
     /// # Errors
     ///
     /// [`QueryError::Store`] when the ledger cannot be read.
-    pub async fn announced_recordings(&self) -> Result<Vec<Announced>, QueryError> {
-        let reading = self.read(AsOf::Newest, Bounds::default().time).await?;
-        let ended = ident("state").eq(lit("ended")).or(ident("uploaded").eq(lit(true)));
-        let rows = reading.table("sessions", ident("output_bytes").eq(lit(0)).and(ended)).await?;
-        let told = ident("uploaded").eq(lit(true)).or(ident("recording_ids").is_not_null());
-        // What was looked at once gives no more by being looked at again.
-        let imported = reading.table("events", ident("kind").eq(lit("import"))).await?;
-        let imported = imported.select(vec![ident("session_id").alias("imported_id")])?.distinct()?;
-        let rows = rows.filter(told)?.join(imported, JoinType::LeftAnti, &["session_id"], &["imported_id"], None)?;
-        let rows = rows.sort(vec![ident("ended_at").sort(false, true)])?;
-        let rows = rows.select_columns(&["session_id", "recording_ids"])?.limit(0, Some(ANNOUNCED_MAX))?;
-        reading.rows(rows).await
+    pub fn announced_recordings(&self) -> BoxFuture<'_, Result<Vec<Announced>, QueryError>> {
+        Box::pin(async move {
+            let reading = self.read(AsOf::Newest, Bounds::default().time).await?;
+            let ended = ident("state").eq(lit("ended")).or(ident("uploaded").eq(lit(true)));
+            let rows = reading.table("sessions", ident("output_bytes").eq(lit(0)).and(ended)).await?;
+            let told = ident("uploaded").eq(lit(true)).or(ident("recording_ids").is_not_null());
+            // What was looked at once gives no more by being looked at again.
+            let imported = reading.table("events", ident("kind").eq(lit("import"))).await?;
+            let imported = imported.select(vec![ident("session_id").alias("imported_id")])?.distinct()?;
+            let rows =
+                rows.filter(told)?.join(imported, JoinType::LeftAnti, &["session_id"], &["imported_id"], None)?;
+            let rows = rows.sort(vec![ident("ended_at").sort(false, true)])?;
+            let rows = rows.select_columns(&["session_id", "recording_ids"])?.limit(0, Some(ANNOUNCED_MAX))?;
+            reading.rows(rows).await
+        })
     }
 
     /// The frames of a session, by partition and offset; empty when there are none.
@@ -507,35 +522,37 @@ impl Engine {
     /// # Errors
     ///
     /// [`QueryError::TooLarge`] when there are more than [`RECORDING_BYTES_MAX`] bytes.
-    pub async fn frames(&self, source: &str, session_id: &str) -> Result<Vec<Frame>, QueryError> {
-        let reading = self.read(AsOf::Newest, Bounds::default().time).await?;
-        let rows = reading.context.table(Table::Frames.name()).await?;
-        let rows = rows.filter(ident("session_id").eq(lit(session_id)).and(ident("source").eq(lit(source))))?;
-        let mut frames = reading
-            .within(async {
-                let mut batches = crate::engine::stream(rows).await?;
-                let (mut frames, mut bytes) = (Vec::new(), 0_usize);
-                while let Some(batch) = batches.next().await {
-                    let batch = batch?;
-                    bytes += data_bytes(&batch);
-                    if bytes > RECORDING_BYTES_MAX {
-                        let what = format!("the recording of session {session_id:?}");
-                        return Err(QueryError::TooLarge { what, bytes_max: RECORDING_BYTES_MAX });
+    pub fn frames<'a>(&'a self, source: &'a str, session_id: &'a str) -> BoxFuture<'a, Result<Vec<Frame>, QueryError>> {
+        Box::pin(async move {
+            let reading = self.read(AsOf::Newest, Bounds::default().time).await?;
+            let rows = reading.context.table(Table::Frames.name()).await?;
+            let rows = rows.filter(ident("session_id").eq(lit(session_id)).and(ident("source").eq(lit(source))))?;
+            let mut frames = reading
+                .within(async {
+                    let mut batches = crate::engine::stream(rows).await?;
+                    let (mut frames, mut bytes) = (Vec::new(), 0_usize);
+                    while let Some(batch) = batches.next().await {
+                        let batch = batch?;
+                        bytes += data_bytes(&batch);
+                        if bytes > RECORDING_BYTES_MAX {
+                            let what = format!("the recording of session {session_id:?}");
+                            return Err(QueryError::TooLarge { what, bytes_max: RECORDING_BYTES_MAX });
+                        }
+                        frames.extend(read_frames(&batch)?);
                     }
-                    frames.extend(read_frames(&batch)?);
-                }
-                Ok(frames)
-            })
-            .await?;
-        frames.sort_by(|a, b| {
-            (&a.topic, a.partition, a.first_offset, a.last_offset).cmp(&(
-                &b.topic,
-                b.partition,
-                b.first_offset,
-                b.last_offset,
-            ))
-        });
-        Ok(frames)
+                    Ok(frames)
+                })
+                .await?;
+            frames.sort_by(|a, b| {
+                (&a.topic, a.partition, a.first_offset, a.last_offset).cmp(&(
+                    &b.topic,
+                    b.partition,
+                    b.first_offset,
+                    b.last_offset,
+                ))
+            });
+            Ok(frames)
+        })
     }
 }
 

@@ -131,16 +131,17 @@ async fn measure(
     let started = Instant::now();
     let engine = open(config, ledger).await?;
     let mut rows = 0;
-    let counted = engine.report(&asked, Rows::All, None, |batch| {
-        rows += batch.num_rows() as u64;
-        Ok(())
-    });
-    counted.await?;
+    engine
+        .report(&asked, Rows::All, None, &mut |batch| {
+            rows += batch.num_rows() as u64;
+            Ok(())
+        })
+        .await?;
     let cold = started.elapsed();
     let mut warm = Vec::with_capacity(args.runs);
     for _ in 0..args.runs {
         let started = Instant::now();
-        engine.report(&asked, Rows::All, None, |_| Ok(())).await?;
+        engine.report(&asked, Rows::All, None, &mut |_| Ok(())).await?;
         warm.push(started.elapsed());
     }
     warm.sort_unstable();

@@ -331,16 +331,17 @@ pub(super) async fn run_report(
             None => {
                 let mut bytes = 0;
                 let wanted = if wants_all { Rows::All } else { Rows::Found };
-                let run = engine.report(&asked, wanted, None, |batch| {
-                    bytes += batch.get_array_memory_size();
-                    if bytes > ROWS_BYTES_MAX {
-                        let what = "what the report found; ask for a pack, or for less: it".to_owned();
-                        return Err(QueryError::TooLarge { what, bytes_max: ROWS_BYTES_MAX });
-                    }
-                    batches.push(batch);
-                    Ok(())
-                });
-                let run = run.await?;
+                let run = engine
+                    .report(&asked, wanted, None, &mut |batch| {
+                        bytes += batch.get_array_memory_size();
+                        if bytes > ROWS_BYTES_MAX {
+                            let what = "what the report found; ask for a pack, or for less: it".to_owned();
+                            return Err(QueryError::TooLarge { what, bytes_max: ROWS_BYTES_MAX });
+                        }
+                        batches.push(batch);
+                        Ok(())
+                    })
+                    .await?;
                 (run.ipe, run.schema)
             }
         };

@@ -7,6 +7,7 @@ use arrow::record_batch::RecordBatch;
 use aws_lc_rs::digest::{Context, SHA256};
 use custody_schemas::time::{Micros, date_of};
 use datafusion::common::ScalarValue;
+use futures::future::BoxFuture;
 use serde_json::json;
 
 use super::model::{ReportResult, Sample};
@@ -29,47 +30,58 @@ const STATUS: [(&str, &str); 4] = [
 /// # Errors
 ///
 /// As [`Engine::report`].
-pub async fn collect(engine: &Engine, asked: &Asked, draw: Option<&Draw>) -> Result<ReportResult, QueryError> {
-    let mut rows = Vec::new();
-    let mut kept = Budget::default();
-    let strata = draw.and_then(|draw| draw.strata.as_deref());
-    let run = engine.report(asked, Rows::All, strata, |batch| {
-        kept.take(&batch)?;
-        rows.push(batch);
-        Ok(())
-    });
-    let run = run.await?;
-    if rows.is_empty() {
-        rows.push(RecordBatch::new_empty(run.schema.clone()));
-    }
-    let sample = match draw {
-        Some(draw) => {
-            let drawn = run.draw(draw)?;
-            let (confidence, tolerable, expected) = match draw.size {
-                Size::Count { .. } => (None, None, None),
-                Size::Risk { confidence, tolerable, expected } => (Some(confidence), Some(tolerable), Some(expected)),
-            };
-            Some(Sample {
-                method: match &draw.strata {
-                    None => "lowest SHA-256 of seed, population hash and key".to_owned(),
-                    Some(column) => {
-                        format!("the same of each value of {column}: lowest SHA-256 of seed, population hash and key")
-                    }
-                },
-                strata: draw.strata.clone(),
-                seed: draw.seed.clone(),
-                seed_origin: "as given when the pack was made".to_owned(),
-                n: drawn.iter().filter(|item| !item.replacement).count() as u64,
-                population: run.ipe.counts.population,
-                confidence,
-                tolerable,
-                expected,
-                rows: worksheet(&run.schema, &rows, &drawn)?,
+pub fn collect<'a>(
+    engine: &'a Engine,
+    asked: &'a Asked,
+    draw: Option<&'a Draw>,
+) -> BoxFuture<'a, Result<ReportResult, QueryError>> {
+    Box::pin(async move {
+        let mut rows = Vec::new();
+        let mut kept = Budget::default();
+        let strata = draw.and_then(|draw| draw.strata.as_deref());
+        let run = engine
+            .report(asked, Rows::All, strata, &mut |batch| {
+                kept.take(&batch)?;
+                rows.push(batch);
+                Ok(())
             })
+            .await?;
+        if rows.is_empty() {
+            rows.push(RecordBatch::new_empty(run.schema.clone()));
         }
-        None => None,
-    };
-    result(asked, run.ipe, rows, sample)
+        let sample = match draw {
+            Some(draw) => {
+                let drawn = run.draw(draw)?;
+                let (confidence, tolerable, expected) = match draw.size {
+                    Size::Count { .. } => (None, None, None),
+                    Size::Risk { confidence, tolerable, expected } => {
+                        (Some(confidence), Some(tolerable), Some(expected))
+                    }
+                };
+                Some(Sample {
+                    method: match &draw.strata {
+                        None => "lowest SHA-256 of seed, population hash and key".to_owned(),
+                        Some(column) => {
+                            format!(
+                                "the same of each value of {column}: lowest SHA-256 of seed, population hash and key"
+                            )
+                        }
+                    },
+                    strata: draw.strata.clone(),
+                    seed: draw.seed.clone(),
+                    seed_origin: "as given when the pack was made".to_owned(),
+                    n: drawn.iter().filter(|item| !item.replacement).count() as u64,
+                    population: run.ipe.counts.population,
+                    confidence,
+                    tolerable,
+                    expected,
+                    rows: worksheet(&run.schema, &rows, &drawn)?,
+                })
+            }
+            None => None,
+        };
+        result(asked, run.ipe, rows, sample)
+    })
 }
 
 fn result(asked: &Asked, ipe: Ipe, rows: Vec<RecordBatch>, sample: Option<Sample>) -> Result<ReportResult, QueryError> {
@@ -147,23 +159,28 @@ ORDER BY at, activity_id"#;
 /// # Errors
 ///
 /// Those of a query.
-pub async fn surroundings(engine: &Engine, asked: &Asked) -> Result<(RecordBatch, RecordBatch), QueryError> {
-    let day = |at: Micros| ScalarValue::Date32(Some(date_of(at)));
-    let from = ScalarValue::TimestampMicrosecond(Some(asked.from), Some("UTC".into()));
-    let days = [("first_day", day(asked.from)), ("last_day", day(asked.as_of.max(asked.to)))];
-    let reading = engine.read(asked.state, asked.time).await?;
-    let mut tables = Vec::new();
-    for (sql, values) in [(STREAMS, days.into_iter().collect()), (LOOKS, [("from", from)].into_iter().collect())] {
-        let frame = reading.sql(sql, values).await?;
-        let schema = std::sync::Arc::new(frame.schema().as_arrow().clone());
-        let batches = reading.collect(frame).await?;
-        let schema = batches.first().map_or(schema, RecordBatch::schema);
-        tables.push(concat_batches(&schema, &batches)?);
-    }
-    match <[RecordBatch; 2]>::try_from(tables) {
-        Ok([streams, looks]) => Ok((streams, looks)),
-        Err(_) => Err(QueryError::Internal("two tables were asked for".to_owned())),
-    }
+pub fn surroundings<'a>(
+    engine: &'a Engine,
+    asked: &'a Asked,
+) -> BoxFuture<'a, Result<(RecordBatch, RecordBatch), QueryError>> {
+    Box::pin(async move {
+        let day = |at: Micros| ScalarValue::Date32(Some(date_of(at)));
+        let from = ScalarValue::TimestampMicrosecond(Some(asked.from), Some("UTC".into()));
+        let days = [("first_day", day(asked.from)), ("last_day", day(asked.as_of.max(asked.to)))];
+        let reading = engine.read(asked.state, asked.time).await?;
+        let mut tables = Vec::new();
+        for (sql, values) in [(STREAMS, days.into_iter().collect()), (LOOKS, [("from", from)].into_iter().collect())] {
+            let frame = reading.sql(sql, values).await?;
+            let schema = std::sync::Arc::new(frame.schema().as_arrow().clone());
+            let batches = reading.collect(frame).await?;
+            let schema = batches.first().map_or(schema, RecordBatch::schema);
+            tables.push(concat_batches(&schema, &batches)?);
+        }
+        match <[RecordBatch; 2]>::try_from(tables) {
+            Ok([streams, looks]) => Ok((streams, looks)),
+            Err(_) => Err(QueryError::Internal("two tables were asked for".to_owned())),
+        }
+    })
 }
 
 /// SHA-256 of everything that a reader gives, in hexadecimal.
