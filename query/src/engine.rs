@@ -322,7 +322,7 @@ impl Engine {
         &self,
         statement: Statement,
         time: Option<Duration>,
-    ) -> BoxFuture<'_, Result<(SchemaRef, HashMap<String, Option<DataType>>), QueryError>> {
+    ) -> BoxFuture<'_, Result<Described, QueryError>> {
         Box::pin(async move {
             let reading = self.read(AsOf::Newest, time).await?;
             let plan = reading.within(reading.plan(statement)).await?;
@@ -465,6 +465,9 @@ impl Engine {
 fn store(error: deltalake::DeltaTableError) -> QueryError {
     QueryError::Store(error.to_string())
 }
+
+/// What a statement would yield, and the types that its parameters are taken for, as far as that can be told.
+pub(crate) type Described = (SchemaRef, HashMap<String, Option<DataType>>);
 
 /// A turn at one fixed state of the ledger.
 pub(crate) struct Reading {

@@ -157,7 +157,7 @@ impl Shelves {
                 let rows = stream(DataFrame::new(context.state(), rows)).await?;
                 let bytes = self.folder.write(&file, rows, &Default::default(), left).await?;
                 self.used.fetch_add(bytes, Ordering::Relaxed);
-                let table: Arc<dyn TableProvider> = Arc::new(self.folder.table(&[file.clone()], schema)?);
+                let table: Arc<dyn TableProvider> = Arc::new(self.folder.table(std::slice::from_ref(&file), schema)?);
                 let (folder, used) = (self.folder.clone(), self.used.clone());
                 shelved.insert(name, Arc::new(Shelved { table, name: file, bytes, folder, used }));
             }

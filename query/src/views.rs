@@ -8,10 +8,11 @@ use std::sync::Arc;
 use datafusion::catalog::TableProvider;
 use datafusion::catalog::default_table_source::provider_as_source;
 use datafusion::catalog::view::ViewTable;
+use datafusion::common::FunctionalDependencies;
 use datafusion::common::tree_node::Transformed;
 use datafusion::error::DataFusionError;
 use datafusion::execution::context::SessionContext;
-use datafusion::logical_expr::{LogicalPlan, TableSource};
+use datafusion::logical_expr::{Expr, LogicalPlan, Projection, TableSource};
 
 use crate::error::QueryError;
 
@@ -79,7 +80,7 @@ impl PlannedView {
 pub(crate) async fn plan(context: &SessionContext) -> Result<Vec<PlannedView>, QueryError> {
     let mut views = Vec::with_capacity(VIEWS.len());
     for view in VIEWS {
-        let planned = PlannedView { view, plan: plan_one(context, view.name, view.sql).await? };
+        let planned = PlannedView { view, plan: opaque(plan_one(context, view.name, view.sql).await?)? };
         let (name, table) = planned.table();
         context.register_table(name, table)?;
         views.push(planned);
@@ -95,6 +96,15 @@ pub(crate) async fn plan(context: &SessionContext) -> Result<Vec<PlannedView>, Q
 pub(crate) async fn plan_one(context: &SessionContext, name: &str, sql: &str) -> Result<LogicalPlan, QueryError> {
     let plan = context.state().create_logical_plan(sql).await;
     plan.map_err(|error| QueryError::Internal(format!("{name}: {error}")))
+}
+
+/// The same rows, of which a query over them does not know that some columns follow from others. The planner adds such
+/// columns to a `GROUP BY`, and the optimiser takes them away again: only one of the two happens where rows that were
+/// kept have come in the place of the view, and the planner believes it of columns that `unnest` has made, too.
+fn opaque(plan: LogicalPlan) -> Result<LogicalPlan, QueryError> {
+    let schema = plan.schema().as_ref().clone().with_functional_dependencies(FunctionalDependencies::empty())?;
+    let columns = plan.schema().columns().into_iter().map(Expr::Column).collect();
+    Ok(LogicalPlan::Projection(Projection::try_new_with_schema(columns, Arc::new(plan), Arc::new(schema))?))
 }
 
 /// What a node of a plan becomes.
