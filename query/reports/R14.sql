@@ -75,7 +75,7 @@ judged AS (
   LEFT JOIN told t ON t.source = p.source AND t.session_id = p.session_id
 )
 SELECT
-  concat_ws('/', source, session_id) AS key,
+  key,
   CASE
     WHEN reason IS NULL THEN 'pass'
     WHEN reason IN ('missing', 'check_failed', 'not_recorded') THEN 'exception'

@@ -116,7 +116,7 @@ judged AS (
   LEFT JOIN told t ON t.source = p.source AND t.session_id = p.session_id
 )
 SELECT
-  concat_ws('/', source, session_id) AS key,
+  key,
   CASE
     WHEN reason IS NULL OR reason = 'no_terminal' THEN 'pass'
     WHEN reason IN ('hole', 'incomplete') THEN 'exception'

@@ -44,7 +44,7 @@
 -- no_person = "Nothing says who it was"
 WITH uses AS (
   SELECT
-    concat_ws('/', source, session_id) AS key,
+    key,
     'session' AS what,
     source, person, session_id, target,
     started_at AS first_at,

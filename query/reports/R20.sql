@@ -93,7 +93,7 @@ own AS (
 ),
 items AS (
   SELECT
-    concat_ws('/', s.source, s.session_id) AS key,
+    s.key,
     'session' AS item,
     s.source, s.person, s.actor_kind, s.session_id, s.target,
     CAST(NULL AS VARCHAR) AS way,

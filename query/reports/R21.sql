@@ -90,7 +90,7 @@ items AS (
   LEFT JOIN listed l ON l.login = a.login
   UNION ALL
   SELECT
-    concat_ws('/', p.source, p.session_id), 'session', p.source, p.target, p.login, make_array(p.person), 1,
+    p.key, 'session', p.source, p.target, p.login, make_array(p.person), 1,
     p.session_id, p.interactive, p.started_at, p.ended_at, p.duration_ms / 1000, p.reason, p.manager, NULL, t.evidence,
     CASE
       WHEN p.interactive THEN 'machine_interactive'

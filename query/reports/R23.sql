@@ -110,7 +110,7 @@ told AS (
 ),
 population AS (
   SELECT
-    s.source, s.session_id, s.person, s.target, s.started_at, l.session_id IS NOT NULL AS is_told, t.evidence,
+    s.key, s.source, s.session_id, s.person, s.target, s.started_at, l.session_id IS NOT NULL AS is_told, t.evidence,
     -- A session is looked at twice: at what was done in it, and at when it was, where that is a finding.
     unnest(CASE
       WHEN date_part('hour', s.started_at) * 60 + date_part('minute', s.started_at) < $business_from
@@ -129,7 +129,7 @@ population AS (
 ),
 found AS (
   SELECT
-    coalesce(h.alone, concat_ws('/', p.source, p.session_id)) AS item,
+    coalesce(h.alone, p.key) AS item,
     coalesce(p.source, h.source) AS source,
     p.session_id, p.person, p.target,
     coalesce(p.started_at, h.first_at) AS started_at,

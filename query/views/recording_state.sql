@@ -1,6 +1,6 @@
 -- One row is one session: whether its recording is here, whole, and how far it can be trusted.
 --
--- source, cluster, session_id, person, target, started_at, ended_at
+-- key, source, cluster, session_id, person, target, started_at, ended_at
 --                     the session, see `sessions`
 -- recording_state     recorded: it is here, and nothing is known to be wrong with it; of a database or an application,
 --                     what was asked is here as events
@@ -60,7 +60,7 @@ imported AS (
 ),
 known AS (
   SELECT
-    s.source, s.cluster, s.session_id, s.person, s.target, s.started_at, s.ended_at, s.state, s.recorded, s.uploaded,
+    s.key, s.source, s.cluster, s.session_id, s.person, s.target, s.started_at, s.ended_at, s.state, s.recorded, s.uploaded,
     s.recording_ids, s.recording, s.output_bytes, s.first_frame_at, s.last_frame_at,
     CASE i.level
       WHEN 1 THEN 'failed' WHEN 2 THEN 'incomplete' WHEN 3 THEN 'complete' WHEN 4 THEN 'checksums'
@@ -78,6 +78,7 @@ known AS (
   LEFT JOIN imported i ON i.source = s.source AND i.session_id = s.session_id
 )
 SELECT
+  key,
   source,
   cluster,
   session_id,

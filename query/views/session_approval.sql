@@ -2,9 +2,7 @@
 --
 -- What is inferred is told and counts for nothing: it approves no session.
 --
--- key                   source/session id, the same in every report; where two clusters have the id, the cluster stands
---                       between
--- source, cluster, session_id, person, actor, actor_kind, target, login, protocol, started_at, ended_at, state
+-- key, source, cluster, session_id, person, actor, actor_kind, target, login, protocol, started_at, ended_at, state
 --                       the session, see `sessions`
 -- target_names          the target with its other names: Boundary's recordings tell those of a target and of its host
 -- recording             recorded | announced | none, see `sessions`
@@ -133,7 +131,7 @@ scope AS (
 ),
 judged AS (
   SELECT
-    s.source, s.cluster, s.session_id, s.person, s.actor, s.actor_kind, s.target, s.login, s.protocol,
+    s.key, s.source, s.cluster, s.session_id, s.person, s.actor, s.actor_kind, s.target, s.login, s.protocol,
     s.started_at, s.ended_at, s.state, s.recording,
     coalesce(n.target_names, CASE WHEN s.target IS NOT NULL THEN make_array(s.target) END) AS target_names,
     f.roles, f.remote_addr, f.mfa_device, f.refused,
@@ -158,9 +156,7 @@ judged AS (
   LEFT JOIN facts f ON f.source = s.source AND f.session_id = s.session_id
 )
 SELECT
-  CASE WHEN count(*) OVER (PARTITION BY source, session_id) > 1 THEN concat_ws('/', source, cluster, session_id)
-    ELSE concat_ws('/', source, session_id)
-  END AS key,
+  key,
   source, cluster, session_id, person, actor, actor_kind, target, target_names, login, protocol, started_at, ended_at,
   state, recording,
   pattern IS NULL OR target IS NULL OR regexp_like(

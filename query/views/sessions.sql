@@ -3,6 +3,7 @@
 -- Everything is an aggregate over sets: duplicates, late facts and any order of arrival give the same row. Where events
 -- disagree, the start's word goes before the end's, and that before all others'; among equals the smaller text.
 --
+-- key               source/session id, the same in every report; where two clusters have the id, the cluster stands between
 -- source, cluster   the gateway; null for Boundary, whose hosts share their sessions. A recording whose shipper drops the cluster belongs to the session with its id
 -- session_id        the gateway's id of the session
 -- actor, actor_kind who opened it: of the start, else of the end, else of what was done inside
@@ -71,13 +72,19 @@ both AS (
   FROM recordings
 ),
 placed AS (
-  SELECT *, coalesce(cluster, max(cluster) OVER (PARTITION BY source, session_id)) AS place FROM both
+  SELECT
+    *,
+    coalesce(cluster, max(cluster) OVER of_id) AS place,
+    min(cluster) OVER of_id <> max(cluster) OVER of_id AS is_shared
+  FROM both
+  WINDOW of_id AS (PARTITION BY source, session_id)
 ),
 whole AS (
   SELECT
     source,
     place AS cluster,
     session_id,
+    coalesce(bool_or(is_shared), false) AS is_shared,
     max(actor) AS actor,
     max(actor_kind) AS actor_kind,
     text_union(participants) AS participants,
@@ -109,6 +116,7 @@ whole AS (
   GROUP BY source, place, session_id
 )
 SELECT
+  CASE WHEN is_shared THEN concat_ws('/', source, cluster, session_id) ELSE concat_ws('/', source, session_id) END AS key,
   source,
   cluster,
   session_id,
