@@ -57,7 +57,7 @@ use crate::{functions, text, views};
 pub struct Limits {
     /// Memory of one query, in bytes; beyond it a query spills to disk where it can, and fails where it cannot.
     pub memory_bytes: usize,
-    /// Temporary files of all queries together, in bytes.
+    /// Temporary files of all queries together, in bytes; as much again for views that reports read.
     pub spill_bytes: u64,
     /// Queries that run at the same time; others wait, which counts towards their time.
     pub queries: usize,
@@ -270,7 +270,7 @@ impl Engine {
             let snapshot = Arc::new(snapshot(&runtime, &limits, &reference, &tables, &kept, None).await?);
             let held = Mutex::new(Held { tables, reference, snapshot, read_at });
             let turns = Arc::new(Semaphore::new(limits.queries));
-            let shelves = Arc::new(Shelves::open(&runtime, limits.spill_bytes)?);
+            let shelves = Arc::new(Shelves::new(limits.spill_bytes));
             Ok(Self { held, runtime, turns, limits, vocabulary: vocabulary.clone(), kept, shelves })
         })
     }
@@ -455,10 +455,11 @@ impl Engine {
         Ok(self.refresh().await?.parts.clone())
     }
 
-    /// The rows of a plan of Custody's own, without a bound on time.
-    pub(crate) async fn rows_of(&self, plan: LogicalPlan) -> Result<SendableRecordBatchStream, QueryError> {
+    /// The rows of a plan of Custody's own, without a bound on time, and the turn that they take.
+    pub(crate) async fn rows_of(&self, plan: LogicalPlan) -> Result<(Reading, SendableRecordBatchStream), QueryError> {
         let reading = self.read(AsOf::Newest, None).await?;
-        stream(DataFrame::new(reading.context.state(), plan)).await
+        let rows = stream(DataFrame::new(reading.context.state(), plan)).await?;
+        Ok((reading, rows))
     }
 }
 

@@ -3,11 +3,12 @@
 //!
 //! One folder, as a store of its own that only the engine's plans can name.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
 use std::io::BufWriter;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use arrow::datatypes::SchemaRef;
 use datafusion::datasource::file_format::parquet::ParquetFormat;
@@ -22,11 +23,15 @@ use parquet::basic::{Compression, ZstdLevel};
 use parquet::file::metadata::KeyValue;
 use parquet::file::properties::WriterProperties;
 use parquet::file::reader::{FileReader, SerializedFileReader};
+use tempfile::NamedTempFile;
 
 use crate::error::QueryError;
 
 /// Rows of a group: few enough that a group of other sessions is skipped, many enough that the footers stay small.
 const GROUP_ROWS: usize = 64 * 1024;
+
+/// How the names of files end that are not finished.
+const UNFINISHED: &str = ".unfinished";
 
 /// A folder of Parquet files.
 #[derive(Debug)]
@@ -34,6 +39,8 @@ pub(crate) struct Folder {
     path: PathBuf,
     /// With a slash at its end.
     url: url::Url,
+    /// What was read of the labels of files, by their names.
+    labels: Mutex<HashMap<String, Arc<BTreeMap<String, String>>>>,
 }
 
 impl Folder {
@@ -41,7 +48,7 @@ impl Folder {
     ///
     /// # Errors
     ///
-    /// [`QueryError::Store`] when it cannot be made.
+    /// [`QueryError::Store`] when it cannot be made, or [used](Self::open).
     pub(crate) fn make(path: &Path, name: &str, runtime: &RuntimeEnv) -> Result<Self, QueryError> {
         let mut builder = std::fs::DirBuilder::new();
         #[cfg(unix)]
@@ -55,15 +62,17 @@ impl Folder {
     ///
     /// # Errors
     ///
-    /// [`QueryError::Store`] when it cannot be used.
+    /// [`QueryError::Store`] when it cannot be written, is another user's, or others may write into it: what is found
+    /// there becomes part of answers.
     pub(crate) fn open(path: &Path, name: &str, runtime: &RuntimeEnv) -> Result<Self, QueryError> {
         let cannot = |error: &dyn std::fmt::Display| {
             QueryError::Store(format!("the folder {} cannot be used: {error}", path.display()))
         };
+        is_ours(path).map_err(|error| cannot(&error))?;
         let store = LocalFileSystem::new_with_prefix(path).map_err(|error| cannot(&error))?;
         let url = url::Url::parse(&format!("custody-{name}://kept/")).map_err(|error| cannot(&error))?;
         runtime.register_object_store(&url, Arc::new(store));
-        Ok(Self { path: path.to_owned(), url })
+        Ok(Self { path: path.to_owned(), url, labels: Mutex::default() })
     }
 
     /// Names of its files.
@@ -76,10 +85,16 @@ impl Folder {
     }
 
     /// What was written beside the rows of a file; nothing, where it cannot be read.
-    pub(crate) fn labels(&self, name: &str) -> Option<BTreeMap<String, String>> {
+    pub(crate) fn labels(&self, name: &str) -> Option<Arc<BTreeMap<String, String>>> {
+        let known = || self.labels.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(labels) = known().get(name) {
+            return Some(labels.clone());
+        }
         let file = SerializedFileReader::new(File::open(self.path.join(name)).ok()?).ok()?;
         let labels = file.metadata().file_metadata().key_value_metadata()?;
-        Some(labels.iter().filter_map(|label| Some((label.key.clone(), label.value.clone()?))).collect())
+        let labels: BTreeMap<_, _> =
+            labels.iter().filter_map(|label| Some((label.key.clone(), label.value.clone()?))).collect();
+        Some(known().entry(name.to_owned()).or_insert(Arc::new(labels)).clone())
     }
 
     /// Writes rows into a file, which is there when all of them are. Returns its size in bytes.
@@ -99,8 +114,9 @@ impl Folder {
             let broken = |error: std::io::Error| {
                 QueryError::Store(format!("{} cannot be written: {error}", self.path.join(name).display()))
             };
-            let part = Unfinished(self.path.join(format!("{name}.{}.part", std::process::id())));
-            let file = BufWriter::with_capacity(1 << 20, File::create(&part.0).map_err(broken)?);
+            // Under a name that nobody else has, and gone unless it is finished.
+            let unfinished = NamedTempFile::with_suffix_in(UNFINISHED, &self.path).map_err(broken)?;
+            let file = BufWriter::with_capacity(1 << 20, unfinished.reopen().map_err(broken)?);
             let labels = labels.iter().map(|(key, value)| KeyValue::new(key.clone(), value.clone())).collect();
             let properties = WriterProperties::builder()
                 .set_compression(Compression::ZSTD(ZstdLevel::default()))
@@ -120,14 +136,27 @@ impl Folder {
                 }
             }
             writer.close().map_err(parquet)?;
-            let bytes = std::fs::metadata(&part.0).map_err(broken)?.len();
-            std::fs::rename(&part.0, self.path.join(name)).map_err(broken)?;
+            unfinished.as_file().sync_all().map_err(broken)?;
+            let bytes = unfinished.as_file().metadata().map_err(broken)?.len();
+            unfinished.persist(self.path.join(name)).map_err(|error| broken(error.error))?;
             Ok(bytes)
         })
     }
 
+    /// Removes what was begun long ago and never finished.
+    pub(crate) fn sweep(&self, age: Duration) {
+        for entry in std::fs::read_dir(&self.path).into_iter().flatten().flatten() {
+            let written = entry.metadata().and_then(|meta| meta.modified());
+            let is_old = written.is_ok_and(|written| written.elapsed().is_ok_and(|elapsed| elapsed > age));
+            if is_old && entry.file_name().to_string_lossy().ends_with(UNFINISHED) {
+                let _ = std::fs::remove_file(entry.path());
+            }
+        }
+    }
+
     /// Removes a file, if it is there.
     pub(crate) fn remove(&self, name: &str) {
+        self.labels.lock().unwrap_or_else(PoisonError::into_inner).remove(name);
         let _ = std::fs::remove_file(self.path.join(name));
     }
 
@@ -155,11 +184,16 @@ fn parquet(error: parquet::errors::ParquetError) -> QueryError {
     QueryError::Store(error.to_string())
 }
 
-/// Removes what was begun, unless it was renamed.
-struct Unfinished(PathBuf);
-
-impl Drop for Unfinished {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_file(&self.0);
+/// Whether a folder is this user's, who alone may write into it.
+fn is_ours(path: &Path) -> std::io::Result<()> {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::MetadataExt;
+        let folder = std::fs::metadata(path)?;
+        let ours = NamedTempFile::with_suffix_in(UNFINISHED, path)?.as_file().metadata()?.uid();
+        if folder.uid() != ours || folder.mode() & 0o022 != 0 {
+            return Err(std::io::Error::other("others may write into it"));
+        }
     }
+    Ok(())
 }

@@ -11,6 +11,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
+use std::time::{Duration, SystemTime};
 
 use arrow::datatypes::{Field, Schema, SchemaRef};
 use async_trait::async_trait;
@@ -61,6 +62,15 @@ type Day = i32;
 /// What the files of a day are: the same files have the same.
 type Mark = String;
 
+/// A file of what is kept.
+struct KeptMonth {
+    name: String,
+    /// The days that are to be taken from there.
+    fresh: BTreeSet<Day>,
+    /// Every day that it has.
+    all: BTreeSet<Day>,
+}
+
 /// A part over one state of the ledger, as a table.
 #[derive(Debug)]
 pub(crate) struct PartTable {
@@ -107,25 +117,52 @@ impl PartTable {
         })
     }
 
-    /// Files of what is kept, each with the days of it that are to be taken from there.
-    fn covered(&self, folder: &Folder) -> Vec<(String, BTreeSet<Day>)> {
-        let mut best: BTreeMap<String, (String, BTreeSet<Day>)> = BTreeMap::new();
-        for name in folder.names() {
-            // <part>.<month>.<hash>.parquet
-            let Some((month, _)) =
-                name.strip_prefix(self.part.name).and_then(|rest| rest.strip_prefix('.')?.split_once('.'))
-            else {
-                continue;
-            };
+    /// For each month the file of what is kept that has the most of its days as they are.
+    fn kept_months(&self, folder: &Folder) -> BTreeMap<String, KeptMonth> {
+        let mut best: BTreeMap<String, KeptMonth> = BTreeMap::new();
+        for (month, name) in self.kept_files(folder) {
             let Some(labels) = folder.labels(&name) else { continue };
-            let days = labels.iter().filter_map(|(day, mark)| Some((day_of(day)?, mark)));
-            let days: BTreeSet<Day> =
-                days.filter(|(day, mark)| self.days().get(day) == Some(mark)).map(|(day, _)| day).collect();
-            if best.get(month).is_none_or(|(_, have)| have.len() < days.len()) && !days.is_empty() {
-                best.insert(month.to_owned(), (name, days));
+            let all: BTreeMap<Day, &Mark> =
+                labels.iter().filter_map(|(day, mark)| Some((day_of(day)?, mark))).collect();
+            let fresh = all.iter().filter(|(day, mark)| self.days().get(day) == Some(mark)).map(|(day, _)| *day);
+            let kept = KeptMonth { name, fresh: fresh.collect(), all: all.keys().copied().collect() };
+            if best.get(&month).is_none_or(|have| have.fresh.len() < kept.fresh.len()) && !kept.fresh.is_empty() {
+                best.insert(month, kept);
             }
         }
-        best.into_values().collect()
+        best
+    }
+
+    /// The months of the table, each with its days that are over.
+    fn months_before(&self, today: Day) -> BTreeMap<String, BTreeSet<Day>> {
+        let mut months: BTreeMap<String, BTreeSet<Day>> = BTreeMap::new();
+        for day in self.days().keys().filter(|day| **day < today) {
+            months.entry(text_of(*day).chars().take(7).collect()).or_default().insert(*day);
+        }
+        months
+    }
+
+    /// Removes the files of months that the table has no more, those that cannot be read, and those that another has
+    /// replaced for so long that nobody reads them any more.
+    fn forget(&self, folder: &Folder, today: Day) {
+        let (months, best) = (self.months_before(today), self.kept_months(folder));
+        for (month, name) in self.kept_files(folder) {
+            let is_replaced = best.get(&month).is_some_and(|best| {
+                best.name != name && folder.written_at(&best.name).elapsed().is_ok_and(|age| age > REPLACED_STAYS)
+            });
+            if is_replaced || !months.contains_key(&month) || folder.labels(&name).is_none() {
+                folder.remove(&name);
+            }
+        }
+    }
+
+    /// The months and names of this part's files: `<part>.<month>.<hash>.parquet`.
+    fn kept_files(&self, folder: &Folder) -> Vec<(String, String)> {
+        let month = |name: &str| {
+            let (month, _) = name.strip_prefix(self.part.name)?.strip_prefix('.')?.split_once('.')?;
+            Some(month.to_owned())
+        };
+        folder.names().into_iter().filter_map(|name| Some((month(&name)?, name))).collect()
     }
 
     /// The part's rows of these days, of all days where none are given.
@@ -134,20 +171,20 @@ impl PartTable {
         let mut plans = Vec::new();
         let mut covered = BTreeSet::new();
         if let Some(folder) = self.kept.folder() {
-            let files = self.covered(folder);
-            let mut names = Vec::new();
-            for (name, days) in files {
-                let days: Vec<Day> = days.into_iter().filter(is_wanted).collect();
+            let (mut names, mut all) = (Vec::new(), BTreeSet::new());
+            for kept in self.kept_months(folder).into_values() {
+                let days: Vec<Day> = kept.fresh.into_iter().filter(is_wanted).collect();
                 if !days.is_empty() {
-                    names.push(name);
+                    names.push(kept.name);
                     covered.extend(days);
+                    all.extend(kept.all);
                 }
             }
             if !names.is_empty() {
                 let table = folder.table(&names, self.schema.clone())?;
                 let rows = LogicalPlanBuilder::scan(self.part.name, provider_as_source(Arc::new(table)), None)?;
-                // A file may have days that are read from the table.
-                plans.push(rows.filter(within(&covered, &covered))?);
+                // The files have days, too, that are read from the table, or that this state does not have.
+                plans.push(rows.filter(within(&covered, &all))?);
             }
         }
         let days: BTreeSet<Day> = self.days().keys().copied().collect();
@@ -233,7 +270,7 @@ impl TableProvider for PartTable {
     }
 }
 
-/// Where parts of a ledger are kept, once some are.
+/// Where parts of a ledger are kept, once some are: `<cache>/parts/<ledger>/<queries>`.
 #[derive(Debug, Default)]
 pub(crate) struct KeptParts {
     place: Option<PathBuf>,
@@ -246,9 +283,10 @@ impl KeptParts {
         let Some(cache) = cache else { return Self::default() };
         let ids = tables.iter().filter_map(|table| Some(table.snapshot().ok()?.metadata().id().to_owned()));
         // What the functions in a part's query do goes with the version.
-        let queries = PARTS.iter().map(|part| part.sql.to_owned()).chain([env!("CARGO_PKG_VERSION").to_owned()]);
-        let name: String = sha256_hex(ids.chain(queries).collect::<String>().as_bytes()).chars().take(32).collect();
-        let kept = Self { place: Some(cache.join("parts").join(name)), folder: OnceLock::new() };
+        let queries = PARTS.iter().map(|part| part.sql).chain([env!("CARGO_PKG_VERSION")]);
+        let name = |of: String| sha256_hex(of.as_bytes()).chars().take(32).collect::<String>();
+        let place = cache.join("parts").join(name(ids.collect())).join(name(queries.collect()));
+        let kept = Self { place: Some(place), folder: OnceLock::new() };
         if let Some(place) = kept.place.as_ref().filter(|place| place.is_dir()) {
             match Folder::open(place, "parts", runtime) {
                 Ok(folder) => drop(kept.folder.set(folder)),
@@ -264,11 +302,26 @@ impl KeptParts {
 
     /// The folder to write to; `None` where nothing is to be kept.
     fn make(&self, runtime: &RuntimeEnv) -> Result<Option<&Folder>, QueryError> {
-        if let (None, Some(place)) = (self.folder.get(), &self.place) {
-            // Whoever else came first has made the same.
-            let _ = self.folder.set(Folder::make(place, "parts", runtime)?);
+        let Some(place) = &self.place else { return Ok(None) };
+        // Also where it was there, and somebody has removed it since.
+        let made = Folder::make(place, "parts", runtime)?;
+        Ok(Some(self.folder.get_or_init(|| made)))
+    }
+
+    /// Removes what other queries have kept of this ledger, once nobody has added to it for a while.
+    fn forget_other_queries(&self) {
+        let Some((place, ledger)) = self.place.as_ref().and_then(|place| Some((place, place.parent()?))) else {
+            return;
+        };
+        for other in std::fs::read_dir(ledger).into_iter().flatten().flatten() {
+            let is_unused = other
+                .metadata()
+                .and_then(|meta| meta.modified())
+                .is_ok_and(|written| written.elapsed().is_ok_and(|age| age > UNUSED_STAYS));
+            if is_unused && other.path() != *place {
+                let _ = std::fs::remove_dir_all(other.path());
+            }
         }
-        Ok(self.folder.get())
     }
 }
 
@@ -282,7 +335,10 @@ pub struct Kept {
 }
 
 /// For so long a file that another has replaced stays, for those who read it.
-const REPLACED_STAYS: std::time::Duration = std::time::Duration::from_secs(3600);
+const REPLACED_STAYS: Duration = Duration::from_secs(3600);
+
+/// For so long what is not added to stays, though every day adds to what is in use.
+const UNUSED_STAYS: Duration = Duration::from_secs(3 * 86_400);
 
 impl Engine {
     /// Keeps what the days that are over say of their sessions, as far as it is not kept yet, and tells how far it is.
@@ -294,22 +350,27 @@ impl Engine {
     pub fn keep<'a>(&'a self, tell: &'a mut (dyn FnMut(Kept) + Send)) -> BoxFuture<'a, Result<Kept, QueryError>> {
         Box::pin(async move {
             let (kept, runtime) = self.kept();
-            let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-            let today = date_of(i64::try_from(now.as_micros()).unwrap_or(i64::MAX));
-            let mut stale = Vec::new();
-            let parts = match kept.place {
-                Some(_) => self.parts().await?,
-                None => Vec::new(),
-            };
-            for part in &parts {
-                let covered = kept.folder().map(|folder| part.covered(folder)).unwrap_or_default();
-                let fresh: BTreeSet<Day> = covered.into_iter().flat_map(|(_, days)| days).collect();
-                let mut months: BTreeMap<String, BTreeSet<Day>> = BTreeMap::new();
-                for day in part.days().keys().filter(|day| **day < today) {
-                    months.entry(text_of(*day).chars().take(7).collect()).or_default().insert(*day);
-                }
-                stale.extend(months.into_iter().filter(|(_, days)| !days.is_subset(&fresh)).map(|month| (part, month)));
+            if kept.place.is_none() {
+                return Ok(Kept::default());
             }
+            let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+            let today = date_of(i64::try_from(now.as_micros()).unwrap_or(i64::MAX));
+            let parts = self.parts().await?;
+            let mut stale = Vec::new();
+            for part in &parts {
+                let months = part.months_before(today);
+                let kept = kept.folder().map(|folder| part.kept_months(folder)).unwrap_or_default();
+                // Also what has days that are gone: they are kept nowhere for longer than in the ledger.
+                let is_as_it_is = |month: &str, days: &BTreeSet<Day>| {
+                    kept.get(month).is_some_and(|kept| days.is_subset(&kept.fresh) && kept.all.is_subset(days))
+                };
+                stale.extend(months.into_iter().filter(|(month, days)| !is_as_it_is(month, days)).map(|to| (part, to)));
+            }
+            if let Some(folder) = kept.folder() {
+                parts.iter().for_each(|part| part.forget(folder, today));
+                folder.sweep(UNUSED_STAYS);
+            }
+            kept.forget_other_queries();
             let mut done = Kept { months: 0, of: stale.len() };
             if stale.is_empty() {
                 return Ok(done);
@@ -319,21 +380,14 @@ impl Engine {
             for (part, (month, days)) in stale {
                 let labels = days.iter().filter_map(|day| Some((text_of(*day), part.days().get(day)?.clone())));
                 let labels: BTreeMap<String, String> = labels.collect();
-                let name = part.part.name;
                 let text: String = labels.iter().map(|(day, mark)| format!("{day} {mark}\n")).collect();
                 let mark: String = sha256_hex(text.as_bytes()).chars().take(16).collect();
-                let file = format!("{name}.{month}.{mark}.parquet");
                 let rows = LogicalPlanBuilder::from(part.rows(Some(&days))?);
                 // A session is looked up by its id.
                 let rows = rows.sort([col("session_id").sort(true, false)])?.build()?;
-                let rows = self.rows_of(rows).await?;
+                let (_reading, rows) = self.rows_of(rows).await?;
+                let file = format!("{}.{month}.{mark}.parquet", part.part.name);
                 folder.write(&file, rows, &labels, u64::MAX).await?;
-                for other in folder.names() {
-                    let is_replaced = other != file && other.starts_with(&format!("{name}.{month}."));
-                    if is_replaced && folder.written_at(&other).elapsed().is_ok_and(|age| age > REPLACED_STAYS) {
-                        folder.remove(&other);
-                    }
-                }
                 done.months += 1;
                 tell(done);
             }

@@ -1,4 +1,4 @@
-//! The shelf: views that a report reads more than once, worked out once.
+//! The shelf: views that reports read again and again, worked out once.
 //!
 //! A view that is read five times in one plan is worked out five times. A report's plan gets the rows of such views from
 //! files instead, and other reports on the same state of the ledger find them there. Reports that look at the sessions of
@@ -6,8 +6,8 @@
 //! of these views is made of what one session, and all requests and decisions, say.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError};
 
 use arrow::datatypes::Schema;
 use custody_schemas::time::Micros;
@@ -17,7 +17,8 @@ use datafusion::common::tree_node::{Transformed, TreeNodeRecursion};
 use datafusion::common::{JoinType, ScalarValue};
 use datafusion::dataframe::DataFrame;
 use datafusion::execution::context::SessionContext;
-use datafusion::functions_aggregate::expr_fn::{max, min};
+use datafusion::execution::runtime_env::RuntimeEnv;
+use datafusion::functions_aggregate::expr_fn::{bool_or, max, min};
 use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, col, lit};
 use futures::future::BoxFuture;
 use tokio::sync::Mutex;
@@ -75,9 +76,8 @@ struct Shelf {
 /// The shelves of the last reports.
 #[derive(Debug)]
 pub(crate) struct Shelves {
-    folder: Arc<Folder>,
-    /// Removes the folder when nobody reads from it any more.
-    _place: tempfile::TempDir,
+    /// Made for the first report.
+    folder: std::sync::Mutex<Option<(Arc<Folder>, tempfile::TempDir)>>,
     bytes_max: u64,
     used: Arc<AtomicU64>,
     number: AtomicU64,
@@ -88,21 +88,27 @@ pub(crate) struct Shelves {
 const SHELVES_MAX: usize = 3;
 
 impl Shelves {
-    pub(crate) fn open(
-        runtime: &datafusion::execution::runtime_env::RuntimeEnv,
-        bytes_max: u64,
-    ) -> Result<Self, QueryError> {
-        let place = tempfile::Builder::new().prefix("custody-shelf-").tempdir();
-        let place = place.map_err(|error| QueryError::Store(format!("no temporary folder can be made: {error}")))?;
-        let folder = Arc::new(Folder::open(place.path(), "shelf", runtime)?);
-        Ok(Self {
-            folder,
-            _place: place,
+    /// Shelves that take so many bytes of temporary files.
+    pub(crate) fn new(bytes_max: u64) -> Self {
+        Self {
+            folder: std::sync::Mutex::default(),
             bytes_max,
             used: Arc::default(),
             number: AtomicU64::default(),
             last: std::sync::Mutex::default(),
-        })
+        }
+    }
+
+    fn folder(&self, runtime: &RuntimeEnv) -> Result<Arc<Folder>, QueryError> {
+        let mut made = self.folder.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((folder, _)) = &*made {
+            return Ok(folder.clone());
+        }
+        let place = tempfile::Builder::new().prefix("custody-shelf-").tempdir();
+        let place = place.map_err(|error| QueryError::Store(format!("no temporary folder can be made: {error}")))?;
+        let folder = Arc::new(Folder::open(place.path(), "shelf", runtime)?);
+        *made = Some((folder.clone(), place));
+        Ok(folder)
     }
 
     /// The plan with the rows of shelved views in their place. What is not on the shelf yet is worked out first.
@@ -120,7 +126,7 @@ impl Shelves {
     }
 
     fn shelf(&self, snapshot: &Arc<Snapshot>, focus: Option<Focus>) -> Arc<Shelf> {
-        let mut last = self.last.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         let is_it = |shelf: &Arc<Shelf>| {
             // Looking into the ledger is written into it; what a report finds of sessions does not change by that.
             let evidence = |versions: Versions| Versions { activity: 0, ..versions };
@@ -150,16 +156,8 @@ impl Shelves {
                     continue;
                 }
                 let rows = self.rows(context, shelf, shelved, name).await?;
-                let schema = Arc::new(Schema::new(rows.schema().fields().clone()));
-                let number = self.number.fetch_add(1, Ordering::Relaxed);
-                let file = format!("{name}.{number}.parquet");
-                let left = self.bytes_max.saturating_sub(self.used.load(Ordering::Relaxed));
-                let rows = stream(DataFrame::new(context.state(), rows)).await?;
-                let bytes = self.folder.write(&file, rows, &Default::default(), left).await?;
-                self.used.fetch_add(bytes, Ordering::Relaxed);
-                let table: Arc<dyn TableProvider> = Arc::new(self.folder.table(std::slice::from_ref(&file), schema)?);
-                let (folder, used) = (self.folder.clone(), self.used.clone());
-                shelved.insert(name, Arc::new(Shelved { table, name: file, bytes, folder, used }));
+                let table = self.put(context, shelf, name, rows).await?;
+                shelved.insert(name, Arc::new(table));
             }
             views::replaced(plan, &|node| {
                 let of = |name: &str| shelved.get(name).map(|shelved| provider_as_source(shelved.table.clone()));
@@ -182,6 +180,38 @@ impl Shelves {
                 }
             })
         })
+    }
+
+    /// Works out rows, into a file. Where there is no room, what was held for other reports goes.
+    async fn put(
+        &self,
+        context: &SessionContext,
+        shelf: &Shelf,
+        name: &'static str,
+        plan: LogicalPlan,
+    ) -> Result<Shelved, QueryError> {
+        let folder = self.folder(&context.runtime_env())?;
+        let schema = Arc::new(Schema::new(plan.schema().fields().clone()));
+        let file = format!("{name}.{}.parquet", self.number.fetch_add(1, Ordering::Relaxed));
+        let bytes = loop {
+            let left = self.bytes_max.saturating_sub(self.used.load(Ordering::Relaxed));
+            let rows = stream(DataFrame::new(context.state(), plan.clone())).await?;
+            match folder.write(&file, rows, &Default::default(), left).await {
+                Err(QueryError::TooLarge { .. }) if self.forget_all_but(shelf) => {}
+                written => break written?,
+            }
+        };
+        self.used.fetch_add(bytes, Ordering::Relaxed);
+        let table: Arc<dyn TableProvider> = Arc::new(folder.table(std::slice::from_ref(&file), schema)?);
+        Ok(Shelved { table, name: file, bytes, folder, used: self.used.clone() })
+    }
+
+    /// Lets go of the other shelves, and says whether there were any.
+    fn forget_all_but(&self, shelf: &Shelf) -> bool {
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = last.len();
+        last.retain(|other| std::ptr::eq(&**other, shelf));
+        last.len() < before
     }
 
     /// What a shelved name stands for, in terms of what is on the shelf already.
@@ -253,39 +283,41 @@ fn named(plan: &LogicalPlan, has_focus: bool) -> Result<Vec<&'static str>, Query
 /// The keys of the sessions in focus, by everything that could be their beginning or their end.
 fn in_focus(snapshot: &Snapshot, focus: Focus, requests: LogicalPlan) -> Result<LogicalPlan, QueryError> {
     let keys = || vec![col("source"), col("session_id")];
-    let part = |name: &str, from: &str, till: &str, end: Expr| -> Result<LogicalPlan, QueryError> {
+    let part = |name: &str| -> Result<LogicalPlanBuilder, QueryError> {
         let part = snapshot.part(name).ok_or_else(|| unknown(name))?;
-        let rows = LogicalPlanBuilder::scan(name, provider_as_source(part), None)?;
-        let told = vec![min(col(from)).alias("from_at"), max(col(till)).alias("till_at"), max(end).alias("end_at")];
-        Ok(rows.aggregate(keys(), told)?.build()?)
+        Ok(LogicalPlanBuilder::scan(name, provider_as_source(part), None)?)
     };
-    let nothing = || lit(ScalarValue::TimestampMicrosecond(None, Some("UTC".into())));
-    let said = part("session_parts", "from_at", "till_at", col("end_at"))?;
-    let recorded = part("recording_parts", "first_at", "last_at", nothing())?;
-    let told = vec![
-        min(col("from_at")).alias("from_at"),
-        max(col("till_at")).alias("till_at"),
-        max(col("end_at")).alias("end_at"),
-    ];
-    let both = LogicalPlanBuilder::from(said).project(told_columns())?;
-    let both = both.union(LogicalPlanBuilder::from(recorded).project(told_columns())?.build()?)?;
+    let times = |from: &str, till: &str| vec![min(col(from)).alias("from_at"), max(col(till)).alias("till_at")];
+    // Clusters that have a session of the same name have each their own, and each its own end.
+    let clusters = part("session_parts")?
+        .aggregate(
+            ["source", "cluster", "session_id"].map(col),
+            [times("from_at", "till_at"), vec![max(col("end_at")).alias("end_at")]].concat(),
+        )?
+        .aggregate(
+            keys(),
+            [times("from_at", "till_at"), vec![bool_or(col("end_at").is_null()).alias("may_be_open")]].concat(),
+        )?;
+    let recorded = part("recording_parts")?.aggregate(keys(), times("first_at", "last_at"))?;
+    let columns = |may_be_open: Expr| {
+        // Without the names of the tables that they come from: both sides of the union are one.
+        let columns = ["source", "session_id", "from_at", "till_at"].map(|name| col(name).alias(name)).to_vec();
+        [columns, vec![may_be_open.alias("may_be_open")]].concat()
+    };
+    let both = clusters.project(columns(col("may_be_open")))?;
+    let both = both.union(recorded.project(columns(lit(ScalarValue::Boolean(None))))?.build()?)?;
     let instant = |at: Micros| lit(ScalarValue::TimestampMicrosecond(Some(at), Some("UTC".into())));
     let touches = col("from_at")
         .lt(instant(focus.to))
-        // What has no end may be open still.
-        .and(col("till_at").gt_eq(instant(focus.from)).or(col("end_at").is_null()));
+        // Of what is only recorded nobody says an end.
+        .and(col("till_at").gt_eq(instant(focus.from)).or(col("may_be_open").is_not_false()));
+    let told = [times("from_at", "till_at"), vec![bool_or(col("may_be_open")).alias("may_be_open")]].concat();
     let touching = both.aggregate(keys(), told)?.filter(touches)?.project(keys())?;
     let Some((from, to)) = focus.requests else { return Ok(touching.build()?) };
     let within = |name: &str| col(name).gt_eq(instant(from)).and(col(name).lt(instant(to)));
     let requests = LogicalPlanBuilder::from(requests).filter(within("created_at").or(within("approved_at")))?;
-    let part = snapshot.part("request_parts").ok_or_else(|| unknown("request_parts"))?;
-    let carrying = LogicalPlanBuilder::scan("request_parts", provider_as_source(part), None)?;
+    let carrying = part("request_parts")?;
     let on = (vec!["access_requests.request_id"], vec!["request_parts.request_id"]);
     let carrying = requests.join(carrying.build()?, JoinType::RightSemi, on, None)?.project(keys())?;
     Ok(touching.union_distinct(carrying.build()?)?.build()?)
-}
-
-fn told_columns() -> Vec<Expr> {
-    // Without the names of the tables that they come from: both sides of the union are one.
-    ["source", "session_id", "from_at", "till_at", "end_at"].map(|name| col(name).alias(name)).to_vec()
 }

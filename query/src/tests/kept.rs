@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 
 use arrow::record_batch::RecordBatch;
+use custody_schemas::event::Event;
 use custody_schemas::time::{Micros, to_rfc3339};
 
 use super::gateways::gateways;
 use super::story::week;
-use super::world::{World, at, end};
+use super::world::{Fact, World, at, end, start};
 use crate::reports::{Asked, Report, Rows, Value, catalogue};
 use crate::{AsOf, Engine, Limits, VIEWS, format};
 
@@ -48,21 +49,22 @@ async fn what_is_kept_of_past_days_changes_no_answer() {
     assert_eq!(answers(&keeper).await, expected);
     assert_eq!(keeper.keep(&mut |_| ()).await.unwrap().of, 0, "it is kept already");
 
-    // A past day gets more rows, as it does where clocks are wrong: it is read from the table until it is kept anew.
-    world.add_later(9, &[end("s1", "mallory", "prod-db", ("Mon 09:05", "Mon 09:27"), &["r1"])]).await;
+    // A past day between others gets more rows, as it does where clocks are wrong: it, and it alone, is read from the
+    // table until it is kept anew.
+    let before = world.engine.versions().await.unwrap();
+    let mallory = end("s1", "mallory", "prod-db", ("Mon 09:05", "Mon 09:27"), &["r1"]);
+    world.add_later(18, &[facts.clone(), vec![mallory]].concat()).await;
     let expected = answers(&world.engine).await;
     assert_eq!(answers(&keeper).await, expected);
-    // One month of sessions, one of their requests; of recordings nothing is new.
-    assert_eq!(keeper.keep(&mut |_| ()).await.unwrap().months, 2);
+    // A month of each part.
+    assert_eq!(keeper.keep(&mut |_| ()).await.unwrap().months, 4);
     assert_eq!(answers(&keeper).await, expected);
 
     // Another process finds it, and an earlier state is what it was.
     let other = world.engine(keeping(&cache)).await;
     assert_eq!(answers(&other).await, expected);
-    let before = world.engine.versions().await.unwrap();
-    let earlier = AsOf::Versions(crate::Versions { events: before.events - 1, ..before });
     let sql = "SELECT count(*) FROM sessions WHERE array_has(participants, 'mallory')";
-    let mut rows = other.query_as_of(sql, earlier, crate::Bounds::NONE).await.unwrap();
+    let mut rows = other.query_as_of(sql, AsOf::Versions(before), crate::Bounds::NONE).await.unwrap();
     let batch = rows.next().await.unwrap().unwrap();
     assert_eq!(String::from_utf8(format::lines(&batch).unwrap()).unwrap(), "{\"count(*)\":0}\n");
 }
@@ -74,10 +76,13 @@ async fn what_cannot_be_read_of_what_is_kept_is_not_used() {
     let expected = answers(&world.engine).await;
     let keeper = world.engine(keeping(&cache)).await;
     keeper.keep(&mut |_| ()).await.unwrap();
-    let mut files = Vec::new();
-    for place in std::fs::read_dir(cache.path().join("parts")).unwrap() {
-        files.extend(std::fs::read_dir(place.unwrap().path()).unwrap().map(|file| file.unwrap().path()));
-    }
+    let within = |folders: Vec<std::path::PathBuf>| -> Vec<std::path::PathBuf> {
+        folders
+            .iter()
+            .flat_map(|folder| std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()))
+            .collect()
+    };
+    let files = within(within(within(vec![cache.path().join("parts")])));
     assert!(files.len() >= 3, "{files:?}");
     for file in &files {
         std::fs::write(file, b"PAR1 torn").unwrap();
@@ -159,13 +164,41 @@ fn asked(report: &'static Report, from: Micros, to: Micros) -> Asked {
 
 #[tokio::test]
 async fn a_report_finds_what_its_query_finds_when_it_is_asked_plainly() {
-    let world = World::of(&[week(), gateways()].concat()).await;
-    // A period that cuts sessions, one with everything, and one with nothing.
-    let periods = [("Mon 09:20", "Wed 12:00"), ("Mon 00:00", "Fri 23:00"), ("Fri 23:00", "Fri 23:30")];
+    let cache = tempfile::tempdir().unwrap();
+    let mut world = World::of(&[week(), gateways()].concat()).await;
+    // Another cluster has a session of the same name, which has ended; the story's goes on.
+    let of_leaf = |fact: &Fact| match fact {
+        Fact::Event(source, event) => {
+            let event_id = format!("leaf/{}", event.event_id);
+            Fact::Event(
+                source,
+                Box::new(Event { cluster: Some("leaf".into()), event_id: event_id.into(), ..*event.clone() }),
+            )
+        }
+        other => other.clone(),
+    };
+    let open = start("open", "erin", "prod-db", "Mon 10:00", &[]);
+    let leaf = [
+        start("open", "erin", "test-db", "Mon 10:00", &[]),
+        end("open", "erin", "test-db", ("Mon 10:00", "Mon 10:01"), &[]),
+    ];
+    let leaf: Vec<Fact> = leaf.iter().map(of_leaf).collect();
+    world.add_later(3, &[vec![open], leaf].concat()).await;
+    let keeper = world.engine(keeping(&cache)).await;
+    keeper.keep(&mut |_| ()).await.unwrap();
+    // A period that cuts sessions, one with everything, one after everything, and one with nothing.
+    let days = |days: i64| days * 86_400_000_000;
+    let mut periods = [("Mon 09:20", "Wed 12:00"), ("Mon 00:00", "Fri 23:00"), ("Fri 23:00", "Fri 23:30")]
+        .map(|(from, to)| (at(from), at(to)))
+        .to_vec();
+    periods.push((at("Fri 23:00") + days(60), at("Fri 23:00") + days(90)));
     for report in catalogue() {
-        for (from, to) in periods {
-            let asked = asked(report, at(from), at(to));
-            assert_eq!(run(&world.engine, &asked).await, plainly(&world.engine, &asked).await, "{} {from}", report.id);
+        for (from, to) in &periods {
+            let asked = asked(report, *from, *to);
+            let expected = plainly(&world.engine, &asked).await;
+            assert_eq!(run(&keeper, &asked).await, expected, "{} {}", report.id, to_rfc3339(*from));
+            let is_late = (from, report.id) == (&periods[3].0, "R01");
+            assert!(!is_late || expected.iter().any(|row| row.contains("prod-db")), "{expected:?}");
         }
     }
 }
