@@ -351,10 +351,13 @@ fn a_generated_ledger_gives_the_same_reports_with_what_is_kept_of_past_days_and_
             assert_eq!(run(report, &cache), (plain.clone(), population), "{report}, {time}");
         }
     }
-    let places: Vec<_> = std::fs::read_dir(cache.join("parts")).unwrap().map(|place| place.unwrap().path()).collect();
-    let [place] = places.as_slice() else { panic!("one ledger has one place: {places:?}") };
-    let files = std::fs::read_dir(place).unwrap().map(|file| file.unwrap().file_name().into_string().unwrap());
-    let files: Vec<String> = files.collect();
+    let only = |folder: &Path| {
+        let within: Vec<_> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+        let [only] = within.as_slice() else { panic!("one ledger has one place: {within:?}") };
+        only.clone()
+    };
+    let files = std::fs::read_dir(only(&only(&cache.join("parts")))).unwrap();
+    let files: Vec<String> = files.map(|file| file.unwrap().file_name().into_string().unwrap()).collect();
     for part in ["session_parts", "request_parts", "recording_parts", "number_parts"] {
         for month in ["2026-08", "2026-09"] {
             assert!(
