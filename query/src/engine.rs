@@ -32,7 +32,7 @@ use datafusion::sql::sqlparser::ast;
 use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
 use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::parser::ParserError;
-use datafusion::sql::sqlparser::tokenizer::{Token, Tokenizer};
+use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer};
 use deltalake::DeltaTable;
 use deltalake::delta_datafusion::{DeltaScanConfig, DeltaScanNext};
 use futures::StreamExt;
@@ -286,13 +286,20 @@ impl Engine {
         self.query_as_of(sql, AsOf::Newest, bounds).await
     }
 
-    /// The same of an earlier state of the ledger.
+    /// The same of an earlier state of the ledger, which the statement itself may name as well: `... AS OF 'state'`.
     ///
     /// # Errors
     ///
     /// As [`Engine::query`], and [`QueryError::Gone`] when that state can no longer be read.
     pub async fn query_as_of(&self, sql: &str, as_of: AsOf, bounds: Bounds) -> Result<QueryStream, QueryError> {
-        self.run(parse(sql)?, Vec::new(), as_of, bounds).await
+        let (statement, own) = parse(sql)?;
+        let as_of = match (as_of, own) {
+            (as_of, None) => as_of,
+            (AsOf::Newest, Some(own)) => own,
+            (as_of, Some(own)) if as_of == own => own,
+            _ => return Err(QueryError::Invalid("two states of the ledger are asked for".to_owned())),
+        };
+        self.run(statement, Vec::new(), as_of, bounds).await
     }
 
     /// The same of a statement that was read already, with values in the place of `$1`, `$2`, ...
@@ -513,7 +520,8 @@ impl Reading {
     /// A statement of Custody's own as a frame, with values in the place of its named placeholders.
     pub(crate) async fn sql(&self, sql: &str, parameters: HashMap<&str, ScalarValue>) -> Result<DataFrame, QueryError> {
         let values = parameters.into_iter().map(|(name, value)| (name.to_owned(), value.into()));
-        self.frame(parse(sql)?, ParamValues::Map(values.collect())).await
+        let (statement, _) = parse(sql)?;
+        self.frame(statement, ParamValues::Map(values.collect())).await
     }
 
     /// A statement as a frame, if it only reads.
@@ -626,15 +634,16 @@ async fn within<T>(
     }
 }
 
-/// Parses one statement.
-pub(crate) fn parse(sql: &str) -> Result<Statement, QueryError> {
+/// Parses one statement, and the state of the ledger that it asks for: `... AS OF '2026-11-02T09:00:00Z'` at its end.
+pub(crate) fn parse(sql: &str) -> Result<(Statement, Option<AsOf>), QueryError> {
     if sql.len() > SQL_BYTES_MAX {
         return Err(QueryError::Invalid(format!("the SQL text has more than {SQL_BYTES_MAX} bytes")));
     }
-    let tokens = Tokenizer::new(&PostgreSqlDialect {}, sql).tokenize_with_location().map_err(|error| {
+    let mut tokens = Tokenizer::new(&PostgreSqlDialect {}, sql).tokenize_with_location().map_err(|error| {
         // In the parser's words, which name the place.
         QueryError::from(DataFusionError::from(ParserError::from(error)))
     })?;
+    let as_of = take_as_of(&mut tokens)?;
     if tokens.iter().filter(|token| nests(&token.token)).count() > OPERATORS_MAX {
         let message = format!("the statement has more than {OPERATORS_MAX} operators: for many OR there is IN (...)");
         return Err(QueryError::Invalid(message));
@@ -650,7 +659,25 @@ pub(crate) fn parse(sql: &str) -> Result<Statement, QueryError> {
     if !statements.is_empty() {
         return Err(QueryError::Forbidden("several statements were given".to_owned()));
     }
-    Ok(statement)
+    Ok((statement, as_of))
+}
+
+/// Takes `AS OF 'state'` from the end of a statement. Nothing else in SQL ends so: behind an alias comes no text.
+fn take_as_of(tokens: &mut Vec<TokenWithSpan>) -> Result<Option<AsOf>, QueryError> {
+    let is_said = |token: &TokenWithSpan| !matches!(token.token, Token::Whitespace(_) | Token::SemiColon | Token::EOF);
+    let mut said = tokens.iter().enumerate().rev().filter(|(_, token)| is_said(token)).map(|(at, it)| (at, &it.token));
+    let is = |token: &Token, text: &str| matches!(token, Token::Word(word) if word.quote_style.is_none() && word.value.eq_ignore_ascii_case(text));
+    let (Some((_, Token::SingleQuotedString(state))), Some((_, of)), Some((at, r#as))) =
+        (said.next(), said.next(), said.next())
+    else {
+        return Ok(None);
+    };
+    if !(is(of, "of") && is(r#as, "as")) {
+        return Ok(None);
+    }
+    let as_of = state.parse()?;
+    tokens.truncate(at);
+    Ok(Some(as_of))
 }
 
 /// Whether what comes after a token may be one level deeper, or what comes before it.

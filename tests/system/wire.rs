@@ -138,6 +138,8 @@ fn psql_lists_describes_and_asks() {
         server.rows(&format!("SET custody.as_of = '{state}'; SELECT count(*) FROM events")),
         format!("SET\n{versions}")
     );
+    assert_eq!(server.rows(&format!("SELECT count(*) FROM events AS OF '{state}'")), versions);
+    assert_eq!(server.refused("SELECT count(*) FROM events AS OF '2020-01-01T00:00:00Z'"), "58P01");
     assert_eq!(server.refused("SET custody.as_of = '2020-01-01T00:00:00Z'; SELECT count(*) FROM events"), "58P01");
     assert_eq!(server.refused("SET custody.as_of = 'yesterday'"), "22023");
     // Who asked what is in the ledger, before and after.

@@ -7,7 +7,7 @@ use custody_schemas::frame::Code;
 use super::story::week;
 use super::world::{World, piece};
 use crate::sessions::{SessionFilter, Time};
-use crate::{Bounds, Engine, Limits, QueryError};
+use crate::{AsOf, Bounds, Engine, Limits, QueryError};
 
 async fn refusal(engine: &Engine, sql: &str) -> QueryError {
     match engine.query(sql, Bounds::default()).await {
@@ -156,6 +156,21 @@ async fn a_question_sees_what_was_committed_before_it() {
     assert!(before.events < after.events && before.records < after.records);
     let stream = world.engine.query("SELECT 1", Bounds::default()).await.unwrap();
     assert_eq!(stream.versions(), after);
+    for (sql, events) in [
+        (format!("SELECT count(*) AS n FROM events AS OF '{before}'"), "0"),
+        (format!("SELECT count(*) AS n FROM events e WHERE kind <> 'AS OF'\nas of '{after}' ; -- then"), "3"),
+        ("SELECT count(*) AS \"of\" FROM events".to_owned(), "3"),
+    ] {
+        assert_eq!(world.ask(&sql).await, [events], "{sql}");
+    }
+    let state = AsOf::Versions(before);
+    for (sql, told) in [
+        (format!("SELECT 1 AS OF '{after}'"), "two states"),
+        ("SELECT 1 AS OF 'yesterday'".to_owned(), "is an instant like"),
+    ] {
+        let refused = world.engine.query_as_of(&sql, state, Bounds::default()).await.err().unwrap();
+        assert!(matches!(refused, QueryError::Invalid(_)) && refused.to_string().contains(told), "{sql}: {refused}");
+    }
 }
 
 #[tokio::test]

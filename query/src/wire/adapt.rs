@@ -272,7 +272,7 @@ impl VisitorMut for Adapter<'_> {
                 select.from.as_slice()
             && last(name).is_some_and(|name| name.value == "generate_series")
             && args.args.iter().any(|argument| argument.to_string().contains("current_schemas("))
-            && let Ok(Statement::Statement(first)) = parse(&format!("SELECT 1 AS r, '{SCHEMA}' AS nspname"))
+            && let Ok((Statement::Statement(first), _)) = parse(&format!("SELECT 1 AS r, '{SCHEMA}' AS nspname"))
             && let ast::Statement::Query(first) = *first
         {
             *subquery = first;
@@ -672,7 +672,7 @@ mod tests {
 
     fn adapted(sql: &str) -> String {
         let settings = Settings::new("ann", None);
-        let mut statement = parse(sql).unwrap();
+        let (mut statement, _) = parse(sql).unwrap();
         adapt(&mut statement, &Asker { user: "ann", process: 7, settings: &settings, types: &[] });
         statement.to_string()
     }
@@ -690,8 +690,8 @@ mod tests {
             "SELECT 1 FROM events WHERE a IN (SELECT b FROM records WHERE c LIKE '%current_setting(''search_path'')%')",
             "SELECT 1 FROM events WHERE a IN (SELECT x FROM pg_catalog.unnest(ARRAY['a']) AS t (x))",
         ] {
-            assert_eq!(adapted(sql), parse(sql).unwrap().to_string());
-            assert_eq!(known_to_be_empty(&parse(sql).unwrap()), None, "{sql}");
+            assert_eq!(adapted(sql), parse(sql).unwrap().0.to_string());
+            assert_eq!(known_to_be_empty(&parse(sql).unwrap().0), None, "{sql}");
         }
     }
 
@@ -736,7 +736,7 @@ mod tests {
     #[test]
     fn columns_have_the_names_of_postgresql() {
         let named = |sql: &str, engine: &[&str]| {
-            names(&parse(sql).unwrap()).of(engine.iter().map(|name| (*name).to_owned()).collect()).join(",")
+            names(&parse(sql).unwrap().0).of(engine.iter().map(|name| (*name).to_owned()).collect()).join(",")
         };
         assert_eq!(named("SELECT count(*), a.B::date, 1, x AS y", &["a", "b", "c", "y"]), "count,b,?column?,y");
         assert_eq!(named("SELECT max(a), t.*, min(b) FROM t", &["1", "c", "d", "2"]), "max,c,d,min");
@@ -746,7 +746,7 @@ mod tests {
 
     #[test]
     fn only_what_cannot_have_rows_is_said_to_have_none() {
-        let empty = |sql: &str| known_to_be_empty(&parse(sql).unwrap()).is_some();
+        let empty = |sql: &str| known_to_be_empty(&parse(sql).unwrap().0).is_some();
         for sql in [
             "SELECT indexrelid FROM pg_catalog.pg_index",
             "SELECT c.oid AS a, i.indkey FROM pg_class c JOIN pg_index i ON c.oid = i.indrelid",

@@ -23,7 +23,7 @@ use super::message::{
     Broken, Column, Inbox, MESSAGE_BYTES_MAX, Message, OPENING_BYTES_MAX, Outbox, Target, Transaction,
 };
 use super::{Ending, IDLE_TIME, Outcome, Question, Shared, Stream, values};
-use crate::engine::{Bounds, QueryStream, Versions, parse};
+use crate::engine::{AsOf, Bounds, QueryStream, Versions, parse};
 use crate::error::QueryError;
 use crate::pg_catalog::types::{self, ColumnType};
 use crate::text::visible;
@@ -148,6 +148,8 @@ struct Described {
 /// what was seen of its parameters.
 struct Adapted {
     statement: Statement,
+    /// The state of the ledger that it asks for.
+    as_of: Option<AsOf>,
     names: Names,
     empty: Option<Vec<String>>,
     parameters: Parameters,
@@ -519,7 +521,7 @@ impl Session {
         if let Some(command) = &part.command {
             return Ok(Described { parameters: Vec::new(), columns: columns_of_command(command) });
         }
-        let Adapted { statement, names, empty, parameters: seen } = self.statement(part, types)?;
+        let Adapted { statement, names, empty, parameters: seen, .. } = self.statement(part, types)?;
         let (engine, time) = (self.shared.wire.engine.clone(), self.settings.time());
         let planned = self.line.during(async {
             match engine.describe(statement, time).await {
@@ -553,12 +555,12 @@ impl Session {
 
     /// A statement in the engine's words.
     fn statement(&self, part: &Part, types: &[i32]) -> Result<Adapted, Refusal> {
-        let mut statement = parse(&part.sql).map_err(|error| Refusal::of(error, &part.sql))?;
+        let (mut statement, as_of) = parse(&part.sql).map_err(|error| Refusal::of(error, &part.sql))?;
         let names = names(&statement);
         let empty = known_to_be_empty(&statement);
         let asker = Asker { user: &self.user, process: self.process, settings: &self.settings, types };
         let parameters = adapt(&mut statement, &asker);
-        Ok(Adapted { statement, names, empty, parameters })
+        Ok(Adapted { statement, as_of, names, empty, parameters })
     }
 
     fn tell_columns(&mut self, columns: Option<&[(String, ColumnType)]>, formats: &[i16]) -> Result<(), Fault> {
@@ -674,11 +676,12 @@ impl Session {
             let columns = columns_of_command(command).unwrap_or_default();
             return Ok((rows.map(|rows| Rows::Session(Some(rows))), columns, tag));
         }
-        let Adapted { statement, names, empty, .. } = self.statement(part, &types)?;
+        let Adapted { statement, as_of, names, empty, .. } = self.statement(part, &types)?;
         let bounds = Bounds { time: self.settings.time(), rows: self.shared.wire.bounds.rows };
         let engine = self.shared.wire.engine.clone();
-        // What was set is one: SET refuses everything else.
-        let as_of = self.settings.get("custody.as_of").and_then(|state| state.parse().ok()).unwrap_or_default();
+        // What was set is a state: SET refuses everything else. What the statement says itself goes before it.
+        let set = || self.settings.get("custody.as_of").and_then(|state| state.parse().ok());
+        let as_of = as_of.or_else(set).unwrap_or_default();
         let answer = self.line.during(async {
             match engine.run(statement, parameters, as_of, bounds).await {
                 Ok(stream) => Ok(Some(stream)),
