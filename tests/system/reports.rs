@@ -501,6 +501,11 @@ fn a_pack_is_checked_with_standard_tools_and_is_the_same_again() {
     let (other, again) = make("two.zip");
     assert_eq!(sha256, again);
     assert_eq!(std::fs::read(&file).unwrap(), std::fs::read(other).unwrap());
+    assert!(!custody.folder().join("one.zip.partial").exists());
+    // Nothing unfinished is left beside them, whatever its name.
+    let beside = std::fs::read_dir(custody.folder()).unwrap().map(|entry| entry.unwrap().file_name());
+    let hidden: Vec<_> = beside.filter(|name| name.to_string_lossy().starts_with('.')).collect();
+    assert!(hidden.is_empty(), "{hidden:?}");
 
     let unpacked = custody.folder().join("pack");
     let python = "import sys, zipfile; zipfile.ZipFile(sys.argv[1]).extractall(sys.argv[2])";
