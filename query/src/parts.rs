@@ -11,7 +11,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use arrow::datatypes::{Field, Schema, SchemaRef};
 use async_trait::async_trait;
@@ -353,8 +353,7 @@ impl Engine {
             if kept.place.is_none() {
                 return Ok(Kept::default());
             }
-            let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-            let today = date_of(i64::try_from(now.as_micros()).unwrap_or(i64::MAX));
+            let today = date_of(chrono::Utc::now().timestamp_micros());
             let parts = self.parts().await?;
             let mut stale = Vec::new();
             for part in &parts {

@@ -231,8 +231,7 @@ impl Shelves {
             }
             return in_focus(&shelf.snapshot, focus, requests);
         }
-        if PARTS.iter().any(|part| part.name == name) {
-            let part = shelf.snapshot.part(name).ok_or_else(|| unknown(name))?;
+        if let Some(part) = shelf.snapshot.part(name) {
             let rows = LogicalPlanBuilder::scan(name, provider_as_source(part), None)?;
             // Only the name: what stands under it is replaced by the keys.
             let of = LogicalPlanBuilder::from(rows.clone().build()?).alias(FOCUS)?.build()?;
