@@ -42,21 +42,22 @@ WITH population AS (
   FROM recording_state
   WHERE started_at >= $from AND started_at < $to
 ),
-told AS (
+uploads AS (
   SELECT
     source,
     session_id,
-    min(coalesce(occurred_at, broker_at, ingested_at)) FILTER (WHERE kind = 'session.upload') AS announced_at,
-    min(json_get_str(detail, 'url')) FILTER (WHERE kind = 'session.upload') AS object,
-    text_union(event_id) AS evidence
+    min(coalesce(occurred_at, broker_at, ingested_at)) AS announced_at,
+    min(json_get_str(detail, 'url')) AS object,
+    text_union(event_id) AS event_ids
   FROM events
-  WHERE kind IN ('session.start', 'session.end', 'session.upload') AND session_id IS NOT NULL
+  WHERE kind = 'session.upload' AND session_id IS NOT NULL
   GROUP BY source, session_id
 ),
 judged AS (
   SELECT
     p.*,
-    t.announced_at, t.object, t.evidence,
+    u.announced_at, u.object,
+    text_set(make_array(p.evidence, u.event_ids)) AS event_ids,
     CASE
       WHEN (SELECT count(*) FROM privileged WHERE kind = 'target') > 0 AND NOT coalesce(s.is_privileged, false)
         THEN 'out_of_scope'
@@ -72,7 +73,7 @@ judged AS (
     END AS reason
   FROM population p
   LEFT JOIN targets s ON s.target = p.target
-  LEFT JOIN told t ON t.source = p.source AND t.session_id = p.session_id
+  LEFT JOIN uploads u ON u.source = p.source AND u.session_id = p.session_id
 )
 SELECT
   key,
@@ -96,6 +97,6 @@ SELECT
   integrity,
   announced_at,
   object,
-  evidence
+  event_ids AS evidence
 FROM judged
 ORDER BY started_at, key

@@ -89,15 +89,9 @@ holes AS (
   WHERE position > reached
   GROUP BY source, session_id
 ),
-told AS (
-  SELECT source, session_id, text_union(event_id) AS evidence
-  FROM events
-  WHERE kind IN ('session.start', 'session.end') AND session_id IS NOT NULL
-  GROUP BY source, session_id
-),
 judged AS (
   SELECT
-    p.*, h.holes, h.hole_from_at, h.hole_to_at, h.hole_s, t.evidence,
+    p.*, h.holes, h.hole_from_at, h.hole_to_at, h.hole_s,
     CASE
       WHEN (SELECT count(*) FROM privileged WHERE kind = 'target') > 0 AND NOT coalesce(s.is_privileged, false)
         THEN 'out_of_scope'
@@ -113,7 +107,6 @@ judged AS (
   FROM population p
   LEFT JOIN targets s ON s.target = p.target
   LEFT JOIN holes h ON h.source = p.source AND h.session_id = p.session_id
-  LEFT JOIN told t ON t.source = p.source AND t.session_id = p.session_id
 )
 SELECT
   key,

@@ -49,7 +49,7 @@ WITH uses AS (
     source, person, session_id, target,
     started_at AS first_at,
     coalesce(ended_at, CASE WHEN state = 'running' THEN CAST($as_of AS TIMESTAMP(6) WITH TIME ZONE) END) AS last_at,
-    arrow_cast(NULL, 'List(Utf8)') AS evidence
+    evidence
   FROM sessions
   WHERE started_at >= $from AND started_at < $to
   UNION ALL
@@ -80,12 +80,6 @@ WITH uses AS (
   WHERE at >= $from AND at < $to
   GROUP BY 1, 2, source, decider
 ),
-told AS (
-  SELECT source, session_id, text_union(event_id) AS evidence
-  FROM events
-  WHERE kind IN ('session.start', 'session.end') AND session_id IS NOT NULL
-  GROUP BY source, session_id
-),
 people AS (
   SELECT
     person(person) AS person,
@@ -98,7 +92,7 @@ people AS (
 judged AS (
   SELECT
     u.key, u.what, u.source, u.person, u.session_id, u.target, u.first_at, u.last_at,
-    coalesce(u.evidence, t.evidence) AS evidence,
+    u.evidence,
     p.kind AS person_kind,
     p.terminated_at,
     CASE
@@ -118,7 +112,6 @@ judged AS (
       ELSE 'account_in_use'
     END AS why
   FROM uses u
-  LEFT JOIN told t ON t.source = u.source AND t.session_id = u.session_id
   LEFT JOIN people p ON p.person = u.person
 )
 SELECT

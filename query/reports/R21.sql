@@ -44,12 +44,6 @@ WITH population AS (
   ) i ON i.person = s.person
   WHERE s.started_at >= $from AND s.started_at < $to
 ),
-told AS (
-  SELECT source, session_id, text_union(event_id) AS evidence
-  FROM events
-  WHERE kind IN ('session.start', 'session.end') AND session_id IS NOT NULL
-  GROUP BY source, session_id
-),
 listed AS (
   SELECT login, min(owner) AS owner, min(justification) AS justification FROM shared_accounts GROUP BY login
 ),
@@ -91,14 +85,13 @@ items AS (
   UNION ALL
   SELECT
     p.key, 'session', p.source, p.target, p.login, make_array(p.person), 1,
-    p.session_id, p.interactive, p.started_at, p.ended_at, p.duration_ms / 1000, p.reason, p.manager, NULL, t.evidence,
+    p.session_id, p.interactive, p.started_at, p.ended_at, p.duration_ms / 1000, p.reason, p.manager, NULL, p.evidence,
     CASE
       WHEN p.interactive THEN 'machine_interactive'
       -- Teleport says it with every end of a session; what others leave out says nothing.
       WHEN p.source <> 'teleport' OR p.interactive IS NULL THEN 'terminal_not_told'
     END
   FROM population p
-  LEFT JOIN told t ON t.source = p.source AND t.session_id = p.session_id
   WHERE p.is_machine
 )
 SELECT

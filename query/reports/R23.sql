@@ -35,7 +35,7 @@
 -- first_at = "First of them; empty for the rule on business hours"
 -- last_at = "Last of them"
 -- snippet = "The first of them, shortened, with what looks like a secret replaced"
--- evidence = "Up to ten events that hit the rule, or that the session began with"
+-- evidence = "Up to ten events that hit the rule, or those of the session's start and end"
 --
 -- [why]
 -- root_shell = "A shell of the administrator or of another user was opened from within"
@@ -102,15 +102,9 @@ hits AS (
 looked AS (
   SELECT DISTINCT source, session_id FROM commands WHERE session_id IS NOT NULL
 ),
-told AS (
-  SELECT source, session_id, text_union(event_id) AS evidence
-  FROM events
-  WHERE kind = 'session.start' AND session_id IS NOT NULL
-  GROUP BY source, session_id
-),
 population AS (
   SELECT
-    s.key, s.source, s.session_id, s.person, s.target, s.started_at, l.session_id IS NOT NULL AS is_told, t.evidence,
+    s.key, s.source, s.session_id, s.person, s.target, s.started_at, l.session_id IS NOT NULL AS is_told, s.evidence,
     -- A session is looked at twice: at what was done in it, and at when it was, where that is a finding.
     unnest(CASE
       WHEN date_part('hour', s.started_at) * 60 + date_part('minute', s.started_at) < $business_from
@@ -124,7 +118,6 @@ population AS (
     END) AS look
   FROM sessions s
   LEFT JOIN looked l ON l.source = s.source AND l.session_id = s.session_id
-  LEFT JOIN told t ON t.source = s.source AND t.session_id = s.session_id
   WHERE s.started_at >= $from AND s.started_at < $to
 ),
 found AS (

@@ -21,6 +21,7 @@
 --                     wall clock of the recording
 -- unrecorded_tail_ms  from the last piece to the session's end: with nothing on the screen, or with a recorder that was
 --                     cut off
+-- evidence            the events of the session's start and end
 WITH pieces AS (
   SELECT source, session_id, missing(bytes) AS missing_bytes
   FROM recording_parts
@@ -61,7 +62,7 @@ imported AS (
 known AS (
   SELECT
     s.key, s.source, s.cluster, s.session_id, s.person, s.target, s.started_at, s.ended_at, s.state, s.recorded, s.uploaded,
-    s.recording_ids, s.recording, s.output_bytes, s.first_frame_at, s.last_frame_at,
+    s.recording_ids, s.recording, s.output_bytes, s.first_frame_at, s.last_frame_at, s.evidence,
     CASE i.level
       WHEN 1 THEN 'failed' WHEN 2 THEN 'incomplete' WHEN 3 THEN 'complete' WHEN 4 THEN 'checksums'
       WHEN 5 THEN 'self_signed' WHEN 6 THEN 'authentic'
@@ -118,5 +119,6 @@ SELECT
   last_frame_at,
   CASE WHEN recording = 'recorded' AND ended_at > last_frame_at
     THEN (CAST(ended_at AS BIGINT) - CAST(last_frame_at AS BIGINT)) / 1000
-  END AS unrecorded_tail_ms
+  END AS unrecorded_tail_ms,
+  evidence
 FROM known

@@ -21,6 +21,7 @@
 -- request_ids       every access request that its events carry
 -- correlation_ids   ids that callers gave their requests at the gateway
 -- recording_ids     the gateway's ids of its recordings
+-- evidence          the events of its start and its end
 -- recorded          the gateway says whether it records the session
 -- uploaded          the gateway says that the recording is stored
 -- recording         recorded (what was shown or typed is here) | announced (stored somewhere, not here) | none. The size of a
@@ -51,6 +52,7 @@ WITH said AS (
     text_union(recording_ids) AS recording_ids,
     bool_or(recorded) AS recorded,
     bool_and(imported) AS imported,
+    text_union(event_ids) AS evidence,
     CAST(NULL AS BIGINT) AS frames,
     CAST(NULL AS BIGINT) AS output_bytes,
     min(first_at) FILTER (WHERE false) AS first_frame_at,
@@ -67,7 +69,7 @@ both AS (
   UNION ALL
   SELECT
     source, cluster, session_id, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL,
-    NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL,
+    NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL,
     frames, output_bytes, first_at AS first_frame_at, last_at AS last_frame_at, has_header, has_input, has_end
   FROM recordings
 ),
@@ -107,6 +109,7 @@ whole AS (
     text_union(recording_ids) AS recording_ids,
     bool_or(recorded) AS recorded,
     max(upload_at) IS NOT NULL AS uploaded,
+    text_union(evidence) AS evidence,
     coalesce(sum(output_bytes), 0) > 0 OR coalesce(bool_or(has_input), false) AS is_recorded,
     coalesce(sum(frames), 0) AS frames,
     coalesce(sum(output_bytes), 0) AS output_bytes,
@@ -143,5 +146,6 @@ SELECT
   frames,
   output_bytes,
   first_frame_at,
-  last_frame_at
+  last_frame_at,
+  evidence
 FROM whole

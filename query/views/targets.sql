@@ -1,12 +1,9 @@
--- One row is one target that sessions were opened to, by their events.
+-- One row is one target that sessions were opened to.
 --
 -- target         its name, as the gateway has it
 -- is_privileged  a rule of `privileged` names it
 SELECT t.target, bool_or(p.name IS NOT NULL) AS is_privileged
-FROM (
-  SELECT DISTINCT target FROM events
-  WHERE kind IN ('session.start', 'session.end', 'session.activity') AND target IS NOT NULL
-) t
+FROM (SELECT DISTINCT target FROM sessions WHERE target IS NOT NULL) t
 -- Different targets and rules are few: each rule against each target, whose `*` stands for any end.
 LEFT JOIN privileged p
   ON p.kind = 'target'
