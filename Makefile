@@ -42,7 +42,7 @@ bench-reports: build open-reader ## Measure every report beside DuckDB on a gene
 	[ -d $(BENCH_LEDGER)-reference ] || $(CARGO_TARGET_DIR)/release/custody bench generate $(BENCH_LEDGER) --events $(BENCH_EVENTS)
 	CUSTODY_QUERY__MEMORY_MB_MAX=3072 $(CARGO_TARGET_DIR)/release/custody \
 	  --config $(BENCH_LEDGER)-reference/custody.toml bench reports --period 2026-Q3 --runs 3 \
-	  --peer "$(OPEN_READER)/bin/python tests/open/reports_duckdb.py --config $(BENCH_LEDGER)-reference/custody.toml"
+	  --peer "$(OPEN_READER)/bin/python tests/open/reports_duckdb.py --timeout 120 --config $(BENCH_LEDGER)-reference/custody.toml"
 
 # Each target for ten minutes; one second each is part of `make test`.
 fuzz: ## Run hostile input through every decoder and file format

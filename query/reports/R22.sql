@@ -3,6 +3,7 @@
 -- question = "Did third parties get in only while access was enabled for them, with somebody answering for them, and is there a record of what they did?"
 -- population = "Sessions that vendors began in the period; also those of whoever the people list does not know"
 -- controls = ["PCI 8.2.7", "SOC2 CC6.6", "ISO A.5.19"]
+-- sessions = "period"
 --
 -- [columns]
 -- key = "The session: source/session id"

@@ -75,19 +75,30 @@ WITH rules(rule, version, verdict, pattern, unless) AS (
       NULL),
     ('off_hours', 1, 'information', NULL, NULL)
 ),
+-- Commands and queries of the sessions of the period, and those that name no session.
 commands AS (
   SELECT
     source, session_id, event_id, action,
     coalesce(occurred_at, broker_at, ingested_at) AS at
-  FROM events
+  FROM events e
   WHERE kind = 'session.activity' AND action IS NOT NULL
     -- What Boundary's workers say of themselves is no command.
     AND NOT (source = 'boundary' AND source_type = 'system')
+    AND (session_id IS NULL OR EXISTS (
+      SELECT 1
+      FROM sessions s
+      WHERE s.source = e.source AND s.session_id = e.session_id AND s.started_at >= $from AND s.started_at < $to
+    ))
 ),
--- Every command against the few rules: the one join without an equality, of a table of six rows.
+-- Every different command against the few rules: the one join without an equality, of a table of six rows.
+matched AS (
+  SELECT c.action, r.rule
+  FROM (SELECT DISTINCT action FROM commands) c
+  JOIN rules r ON regexp_like(c.action, r.pattern) AND NOT coalesce(regexp_like(c.action, r.unless), false)
+),
 hits AS (
   SELECT
-    c.source, c.session_id, r.rule,
+    c.source, c.session_id, m.rule,
     CASE WHEN c.session_id IS NULL THEN c.event_id END AS alone,
     count(DISTINCT c.event_id) AS hits,
     min(c.at) AS first_at,
@@ -95,9 +106,8 @@ hits AS (
     first_value(c.action ORDER BY c.at, c.event_id, c.action) AS action,
     array_slice(text_union(c.event_id), 1, 10) AS evidence
   FROM commands c
-  JOIN rules r
-    ON regexp_like(c.action, r.pattern) AND NOT coalesce(regexp_like(c.action, r.unless), false)
-  GROUP BY c.source, c.session_id, r.rule, CASE WHEN c.session_id IS NULL THEN c.event_id END
+  JOIN matched m ON m.action = c.action
+  GROUP BY c.source, c.session_id, m.rule, CASE WHEN c.session_id IS NULL THEN c.event_id END
 ),
 looked AS (
   SELECT DISTINCT source, session_id FROM commands WHERE session_id IS NOT NULL

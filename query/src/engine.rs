@@ -48,7 +48,7 @@ use crate::parts::{KeptParts, PARTS, PartTable};
 use crate::pg_catalog::{self, Catalog, DATABASE, SCHEMA};
 use crate::reference::{Reference, ReferenceFile};
 use crate::shelf::{self, Focus, Shelves};
-use crate::table::LedgerTable;
+use crate::table::{EventsTable, LedgerTable, OUTLINE};
 use crate::views::{PlannedView, Sources};
 use crate::{functions, text, views};
 
@@ -809,7 +809,6 @@ async fn snapshot(
     }
     // The functions in a plan are those of the reference data that it was made with.
     let before = before.filter(|before| Arc::ptr_eq(&before.reference, reference));
-    let mut sources = registered.clone();
     let mut parts = Vec::with_capacity(PARTS.len());
     for part in PARTS {
         let live = match before.and_then(|before| before.part(part.name)) {
@@ -819,9 +818,18 @@ async fn snapshot(
         let table = PartTable::new(part, live, tables, kept.clone());
         let table = Arc::new(table.ok_or_else(|| QueryError::Internal(format!("{} has no table", part.name)))?);
         context.register_table(part.name, table.clone())?;
-        sources.push((part.name, table.clone()));
         parts.push(table);
     }
+    // Parts are made of the table itself; whoever else asks for events may get them from a part.
+    if let Some(outline) = parts.iter().find(|part| part.part.name == OUTLINE) {
+        for (name, table) in registered.iter_mut().filter(|(name, _)| *name == Table::Events.name()) {
+            *table = Arc::new(EventsTable { events: table.clone(), outline: outline.clone() });
+            context.deregister_table(*name)?;
+            context.register_table(*name, table.clone())?;
+        }
+    }
+    let named = parts.iter().map(|part| (part.part.name, part.clone() as Arc<dyn TableProvider>));
+    let sources: Vec<_> = registered.iter().cloned().chain(named).collect();
     let views = match before {
         Some(before) => Sources::new(&sources).bind_views(&before.views)?,
         None => views::plan(&context).await?,

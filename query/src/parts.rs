@@ -1,19 +1,20 @@
-//! Parts: what each day of ingestion says of each session. Views that tell of sessions are made of them.
+//! Parts: what each day of ingestion says of each session, and its events that tell of something else. Views are made of
+//! them.
 //!
 //! A session's events are many and its row is one. Rows come in on the day of their ingestion and nowhere else, so what
 //! a day that is over says of a session stays as it is, and is kept (`query.cache`): the views read it instead of the
 //! events. A day is taken from there only while its files in the table are the very files that it was made of; every
 //! other day is read from the table, by the same query. So the answer is the same with what is kept and without.
 //!
-//! To add one: a file in `parts/`, and a line in [`PARTS`]. Its query groups by `date`, and gives only what can be put
-//! together again over days.
+//! To add one: a file in `parts/`, and a line in [`PARTS`]. Its query keeps the days apart, by the column `date`, and gives
+//! only what can be put together again over days.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use arrow::datatypes::{Field, Schema, SchemaRef};
+use arrow::datatypes::{Schema, SchemaRef};
 use async_trait::async_trait;
 use aws_lc_rs::digest::{Context, SHA256};
 use custody_schemas::table::{PARTITION_COLUMN, Table};
@@ -34,26 +35,36 @@ use crate::error::QueryError;
 use crate::kept::Folder;
 use crate::reference::{hex, sha256_hex};
 
-/// A part: its name, the table that it is made of, and its query.
+/// A part: its name, the table that it is made of, its query, and the column by which its rows are looked up.
 #[derive(Debug)]
 pub(crate) struct Part {
     pub(crate) name: &'static str,
     pub(crate) sql: &'static str,
     table: Table,
+    by: &'static str,
+}
+
+impl Part {
+    /// Whether its rows say something of one session each, and of nothing else.
+    pub(crate) fn is_of_sessions(&self) -> bool {
+        self.by == "session_id"
+    }
 }
 
 macro_rules! part {
-    ($name:literal, $table:expr) => {
-        Part { name: $name, sql: include_str!(concat!("../parts/", $name, ".sql")), table: $table }
+    ($name:literal, $table:expr, $by:literal) => {
+        Part { name: $name, sql: include_str!(concat!("../parts/", $name, ".sql")), table: $table, by: $by }
     };
 }
 
 /// Every part.
 pub(crate) const PARTS: &[Part] = &[
-    part!("session_parts", Table::Events),
-    part!("request_parts", Table::Events),
-    part!("recording_parts", Table::Frames),
-    part!("number_parts", Table::Frames),
+    part!("session_parts", Table::Events, "session_id"),
+    part!("request_parts", Table::Events, "session_id"),
+    part!("recording_parts", Table::Frames, "session_id"),
+    part!("number_parts", Table::Frames, "session_id"),
+    part!("target_parts", Table::Events, "target"),
+    part!("outline_events", Table::Events, "kind"),
 ];
 
 /// A day, counted from 1970.
@@ -90,10 +101,14 @@ impl PartTable {
         tables: &[DeltaTable; 4],
         kept: Arc<KeptParts>,
     ) -> Option<Self> {
-        let fields = live.schema().fields().iter().map(|field| field.as_ref().clone().with_nullable(true));
-        let schema = Arc::new(Schema::new(fields.collect::<Vec<Field>>()));
+        let schema = Arc::new(Schema::new(live.schema().fields().clone()));
         let at = Table::ALL.iter().position(|table| *table == part.table)?;
         Some(Self { part, live, schema, delta: tables.get(at)?.clone(), days: OnceLock::new(), kept })
+    }
+
+    /// Whether something of it is kept.
+    pub(crate) fn is_kept(&self) -> bool {
+        self.kept.folder().is_some()
     }
 
     /// The days of the table, each with the mark of its files. None at all where a file does not say its day.
@@ -382,8 +397,7 @@ impl Engine {
                 let text: String = labels.iter().map(|(day, mark)| format!("{day} {mark}\n")).collect();
                 let mark: String = sha256_hex(text.as_bytes()).chars().take(16).collect();
                 let rows = LogicalPlanBuilder::from(part.rows(Some(&days))?);
-                // A session is looked up by its id.
-                let rows = rows.sort([col("session_id").sort(true, false)])?.build()?;
+                let rows = rows.sort([col(part.part.by).sort(true, false)])?.build()?;
                 let (_reading, rows) = self.rows_of(rows).await?;
                 let file = format!("{}.{month}.{mark}.parquet", part.part.name);
                 folder.write(&file, rows, &labels, u64::MAX).await?;

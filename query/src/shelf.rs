@@ -259,8 +259,8 @@ fn unknown(name: &str) -> QueryError {
 /// The shelved names that a plan reads, those of other views' inside left out.
 fn named(plan: &LogicalPlan, has_focus: bool) -> Result<Vec<&'static str>, QueryError> {
     let mut found = Vec::new();
-    let parts = PARTS.iter().map(|part| part.name);
-    let parts: Vec<&'static str> = parts.filter(|_| has_focus).collect();
+    let parts = PARTS.iter().filter(|part| has_focus && part.is_of_sessions());
+    let parts: Vec<&'static str> = parts.map(|part| part.name).collect();
     plan.apply_with_subqueries(|node| {
         let (name, among): (&str, &[&'static str]) = match node {
             LogicalPlan::SubqueryAlias(alias) if alias.alias.table() == FOCUS => (FOCUS, &[FOCUS]),

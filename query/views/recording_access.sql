@@ -1,5 +1,5 @@
--- One row is one watching of a recording, or one attempt at it: who, whose session, when. One that was delivered twice
--- is one row; so is one of which Boundary tells in two parts, the asking and the answer.
+-- One row is one watching of the recording of one session, or one attempt at it: who, whose session, when. One that was
+-- delivered twice is one row; so is one of which Boundary tells in two parts, the asking and the answer.
 --
 -- source, cluster, event_id  the fact
 -- at                  when, by the gateway's clock
@@ -14,7 +14,7 @@
 -- recording_id        the recording, where the gateway names it by an id of its own
 -- session_person, participants
 --                     whose session it was, and everyone who was in it, by the identity table; null where the session
---                     is not known
+--                     is not known. Where several sessions claim one recording, its watching is a row of each
 -- target, session_started_at
 --                     of that session
 -- own_session         the viewer was in the session that they watched; null where that cannot be told
@@ -63,14 +63,14 @@ named AS (
   SELECT
     source,
     name,
-    min(session_id) AS session_id,
+    session_id,
     min(person) AS person,
     text_union(person) AS persons,
     text_union(participants) AS participants,
     min(target) AS target,
     min(started_at) AS started_at
   FROM names
-  GROUP BY source, name
+  GROUP BY source, name, session_id
 )
 SELECT
   w.source,

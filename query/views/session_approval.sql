@@ -79,13 +79,7 @@ links AS (
   ) d ON d.decision_id = a.decision_id
 ),
 names AS (
-  SELECT
-    target,
-    text_union(make_array(target, json_get_str(detail, 'Target', 'Name'), json_get_str(detail, 'StaticHost', 'Name')))
-      AS target_names
-  FROM events
-  WHERE kind = 'session.activity' AND source_type = 'bsr.session-meta' AND target IS NOT NULL
-  GROUP BY target
+  SELECT target, text_union(target_names) AS target_names FROM target_parts GROUP BY target
 ),
 approvals AS (
   SELECT

@@ -1,6 +1,6 @@
 //! `custody bench reports`: what each report takes, beside DuckDB on the same files and queries.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::io::Write;
 use std::process::Stdio;
 use std::sync::Arc;
@@ -28,11 +28,10 @@ struct Took {
     warm: Vec<Duration>,
 }
 
-/// A line of the peer.
+/// What a peer prints of a report, in lines.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 struct Peer {
-    report: Option<String>,
     rows: Option<u64>,
     cold_seconds: Option<f64>,
     warm_seconds: Vec<f64>,
@@ -52,15 +51,6 @@ pub(super) async fn run(config: &Config, args: &BenchReports) -> Result<(), Fail
     let mut out = std::io::stdout();
     let seconds = started.elapsed().as_secs_f64();
     writeln!(out, "keeping what past days say of their sessions: {} months in {seconds:.1} s\n", kept.months)?;
-    let mut took = Vec::new();
-    for report in reports {
-        took.push((report, measure(config, &ledger, args, report).await?));
-    }
-    let rss = rss_bytes_max()?;
-    let peers = match &args.peer {
-        Some(command) => peers(command, args, &took).await?,
-        None => HashMap::new(),
-    };
     let head = "| report | rows | cold s | warm p50 s | warm p95 s |";
     match args.peer {
         Some(_) => writeln!(
@@ -70,10 +60,15 @@ pub(super) async fn run(config: &Config, args: &BenchReports) -> Result<(), Fail
         )?,
         None => writeln!(out, "{head}\n{}", "|---".repeat(5) + "|")?,
     }
-    for (report, Took { rows, cold, warm }) in &took {
-        let (cold, p50, p95) = (cold.as_secs_f64(), at(warm, 0.5), at(warm, 0.95));
+    let mut peer_rss = 0;
+    for report in reports {
+        let Took { rows, cold, warm } = measure(config, &ledger, args, report).await?;
+        let (cold, p50, p95) = (cold.as_secs_f64(), at(&warm, 0.5), at(&warm, 0.95));
         write!(out, "| {} | {rows} | {cold:.2} | {p50:.3} | {p95:.3} |", report.id)?;
-        if let Some(peer) = peers.get(report.id) {
+        out.flush()?;
+        if let Some(command) = &args.peer {
+            let peer = peer(command, args, report).await?;
+            peer_rss = peer_rss.max(peer.peak_rss_bytes.unwrap_or_default());
             let mut seconds = peer.warm_seconds.clone();
             seconds.sort_by(f64::total_cmp);
             let warm = seconds.get(seconds.len() / 2).copied();
@@ -86,16 +81,16 @@ pub(super) async fn run(config: &Config, args: &BenchReports) -> Result<(), Fail
                 )?,
                 (error, ..) => write!(out, " {} | | | |", error.as_deref().unwrap_or("no figure"))?,
             }
-            if peer.error.is_none() && peer.rows != Some(*rows) {
+            if peer.error.is_none() && peer.rows != Some(rows) {
                 write!(out, " it has {} rows |", peer.rows.unwrap_or_default())?;
             }
         }
         writeln!(out)?;
     }
-    write!(out, "\npeak RSS {} MB", rss / 1_000_000)?;
-    match peers.get("").and_then(|peer| peer.peak_rss_bytes) {
-        Some(bytes) => writeln!(out, ", of the peer {} MB", bytes / 1_000_000)?,
-        None => writeln!(out)?,
+    write!(out, "\npeak RSS {} MB", rss_bytes_max()? / 1_000_000)?;
+    match peer_rss {
+        0 => writeln!(out)?,
+        bytes => writeln!(out, ", of the peer {} MB", bytes / 1_000_000)?,
     }
     Ok(())
 }
@@ -148,25 +143,26 @@ async fn measure(
     Ok(Took { rows, cold, warm })
 }
 
-/// What the peer took for the same reports; under no name, its memory.
-async fn peers(
-    command: &str,
-    args: &BenchReports,
-    took: &[(&'static Report, Took)],
-) -> Result<HashMap<String, Peer>, Failure> {
+/// What the peer took for the same report.
+async fn peer(command: &str, args: &BenchReports, report: &Report) -> Result<Peer, Failure> {
     let mut words = command.split_whitespace();
     let program = words.next().ok_or_else(|| Failure::usage(anyhow::anyhow!("--peer is empty")))?;
-    let ids: Vec<&str> = took.iter().map(|(report, _)| report.id).collect();
     let child = tokio::process::Command::new(program)
         .args(words)
         .args(["--from", &to_rfc3339(args.period.from), "--to", &to_rfc3339(args.period.to)])
-        .args(["--runs", &args.runs.to_string(), "--reports", &ids.join(",")])
+        .args(["--runs", &args.runs.to_string(), "--reports", report.id])
         .stdin(Stdio::null())
         .stderr(Stdio::inherit())
         .output()
         .await?;
     let text = String::from_utf8_lossy(&child.stdout);
-    let lines = text.lines().map(serde_json::from_str::<Peer>).collect::<Result<Vec<_>, _>>();
-    let lines = lines.map_err(|error| Failure::broken(anyhow::anyhow!("the peer printed something else: {error}")))?;
-    Ok(lines.into_iter().map(|peer| (peer.report.clone().unwrap_or_default(), peer)).collect())
+    let mut whole = Peer::default();
+    for line in text.lines() {
+        let line: Peer = serde_json::from_str(line)
+            .map_err(|error| Failure::broken(anyhow::anyhow!("the peer printed something else: {error}")))?;
+        // One line is the report, the last one what the process took.
+        let peak_rss_bytes = line.peak_rss_bytes.or(whole.peak_rss_bytes);
+        whole = Peer { peak_rss_bytes, ..if line.peak_rss_bytes.is_none() { line } else { whole } };
+    }
+    Ok(whole)
 }
