@@ -46,75 +46,19 @@
 -- key_material = "Keys or passwords were read, copied or written in the clear"
 -- off_hours = "The session began outside business hours"
 -- nothing_told = "No command and no query of the session is told: what was done is in its recording alone"
-WITH rules(rule, version, verdict, pattern, unless) AS (
+WITH rules(rule, version, verdict) AS (
   VALUES
-    ('root_shell', 1, 'warning',
-      '(?i)(^|[\s/;&|])sudo\s+(-[ugh]\s*\S+\s+|-\S+\s+)*(su|bash|sh|zsh|-i|-s)(\s|$)'
-      || '|(^|[\s/;&|])su(\s+-l?)?(\s+root)?\s*$',
-      NULL),
-    ('history_wipe', 1, 'exception',
-      '(?i)\bhistory\s+-[a-z]*[cw]|unset\s+HISTFILE|HISTFILE=(/dev/null|\s|$)|HIST(FILE)?SIZE=0|set\s+\+o\s+history'
-      || '|(rm|shred|truncate|ln)\s.*_history\b|>\s*\S*_history\b',
-      NULL),
-    ('log_tampering', 1, 'exception',
-      '(?i)(stop|disable|mask|kill|killall|pkill)\s.*\b(auditd|r?syslogd?|syslog-ng|(systemd-)?journald|teleport|osqueryd?)\b'
-      || '|\bservice\s+(auditd|r?syslog|teleport)\s+stop|auditctl\s+(-e\s*0|-D)'
-      || '|(rm|shred|truncate)\s.*/var/log/|>\s*/var/log/|journalctl\s.*--vacuum',
-      NULL),
-    ('remote_shell', 1, 'exception',
-      '(?i)(^|[\s/;&|])(nc|ncat|netcat|socat)\s.*(-[a-z]*[ec]\b|exec:|/bin/\w*sh)|/dev/(tcp|udp)/'
-      || '|\b(curl|wget)\s.*\|\s*(sudo\s+)?(\S*/)?(ba|z|da|k)?sh\b|sh\s+(-c\s+)?[''"<($]+\s*(curl|wget)\b',
-      NULL),
-    ('mass_select', 1, 'warning',
-      '(?i)^\s*select\s+(\w+\.)?\*\s+from\s',
-      '(?i)\b(where|limit|fetch\s+(first|next)|top)\b'),
-    ('key_material', 1, 'exception',
-      '(?i)-----BEGIN [A-Z ]*PRIVATE KEY|\bAKIA[0-9A-Z]{16}\b|AWS_SECRET_ACCESS_KEY\s*='
-      || '|(cat|cp|scp|less|more|head|tail|base64|vim?|nano|curl|upload|download)\s'
-      || '.*(\bid_(rsa|dsa|ecdsa|ed25519)(\s|$)|/etc/g?shadow\b|\.aws/credentials|\.kube/config|\.(pem|p12|pgpass)\b)',
-      NULL),
-    ('off_hours', 1, 'information', NULL, NULL)
-),
--- Commands and queries of the sessions of the period, and those that name no session.
-commands AS (
-  SELECT
-    source, session_id, event_id, action,
-    coalesce(occurred_at, broker_at, ingested_at) AS at
-  FROM events e
-  WHERE kind = 'session.activity' AND action IS NOT NULL
-    -- What Boundary's workers say of themselves is no command.
-    AND NOT (source = 'boundary' AND source_type = 'system')
-    AND (session_id IS NULL OR EXISTS (
-      SELECT 1
-      FROM sessions s
-      WHERE s.source = e.source AND s.session_id = e.session_id AND s.started_at >= $from AND s.started_at < $to
-    ))
-),
--- Every different command against the few rules: the one join without an equality, of a table of six rows.
-matched AS (
-  SELECT c.action, r.rule
-  FROM (SELECT DISTINCT action FROM commands) c
-  JOIN rules r ON regexp_like(c.action, r.pattern) AND NOT coalesce(regexp_like(c.action, r.unless), false)
-),
-hits AS (
-  SELECT
-    c.source, c.session_id, m.rule,
-    CASE WHEN c.session_id IS NULL THEN c.event_id END AS alone,
-    count(DISTINCT c.event_id) AS hits,
-    min(c.at) AS first_at,
-    max(c.at) AS last_at,
-    first_value(c.action ORDER BY c.at, c.event_id, c.action) AS action,
-    array_slice(text_union(c.event_id), 1, 10) AS evidence
-  FROM commands c
-  JOIN matched m ON m.action = c.action
-  GROUP BY c.source, c.session_id, m.rule, CASE WHEN c.session_id IS NULL THEN c.event_id END
-),
-looked AS (
-  SELECT DISTINCT source, session_id FROM commands WHERE session_id IS NOT NULL
+    ('root_shell', 1, 'warning'),
+    ('history_wipe', 1, 'exception'),
+    ('log_tampering', 1, 'exception'),
+    ('remote_shell', 1, 'exception'),
+    ('mass_select', 1, 'warning'),
+    ('key_material', 1, 'exception'),
+    ('off_hours', 1, 'information')
 ),
 population AS (
   SELECT
-    s.key, s.source, s.session_id, s.person, s.target, s.started_at, l.session_id IS NOT NULL AS is_told, s.evidence,
+    s.key, s.source, s.session_id, s.person, s.target, s.started_at, s.evidence,
     -- A session is looked at twice: at what was done in it, and at when it was, where that is a finding.
     unnest(CASE
       WHEN date_part('hour', s.started_at) * 60 + date_part('minute', s.started_at) < $business_from
@@ -127,7 +71,6 @@ population AS (
       ELSE make_array('commands')
     END) AS look
   FROM sessions s
-  LEFT JOIN looked l ON l.source = s.source AND l.session_id = s.session_id
   WHERE s.started_at >= $from AND s.started_at < $to
 ),
 found AS (
@@ -136,13 +79,13 @@ found AS (
     coalesce(p.source, h.source) AS source,
     p.session_id, p.person, p.target,
     coalesce(p.started_at, h.first_at) AS started_at,
-    coalesce(p.is_told, true) AS is_told,
+    h.source IS NOT NULL AS is_told,
     CASE WHEN p.look = 'off_hours' THEN p.look ELSE h.rule END AS rule,
     CASE WHEN p.look = 'off_hours' THEN 1 ELSE h.hits END AS hits,
     h.first_at, h.last_at, h.action,
     coalesce(h.evidence, p.evidence) AS evidence
   FROM population p
-  FULL JOIN hits h ON h.source = p.source AND h.session_id = p.session_id AND p.look = 'commands'
+  FULL JOIN command_hits h ON h.source = p.source AND h.session_id = p.session_id AND p.look = 'commands'
   -- Of hits without a session of the population, those that name none are kept.
   WHERE p.source IS NOT NULL OR (h.session_id IS NULL AND h.first_at >= $from AND h.first_at < $to)
 )

@@ -64,6 +64,7 @@ pub(crate) const PARTS: &[Part] = &[
     part!("recording_parts", Table::Frames, "session_id"),
     part!("number_parts", Table::Frames, "session_id"),
     part!("target_parts", Table::Events, "target"),
+    part!("command_parts", Table::Events, "rule"),
     part!("outline_events", Table::Events, "kind"),
 ];
 

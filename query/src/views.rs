@@ -50,6 +50,7 @@ pub const VIEWS: &[View] = views![
     "role_grants",
     "entitlements",
     "recording_access",
+    "command_hits",
     "custody_activity",
     "exceptions",
 ];
