@@ -235,6 +235,10 @@ impl Snapshot {
         self.views.iter().find(|view| view.name() == name).map(|view| view.plan.clone())
     }
 
+    pub(crate) fn table(&self, name: &str) -> Option<&Arc<dyn TableProvider>> {
+        self.tables.iter().find(|(table, _)| *table == name).map(|(_, table)| table)
+    }
+
     pub(crate) fn has_reference_of(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.reference, &other.reference)
     }
@@ -484,7 +488,7 @@ pub(crate) struct Reading {
     /// The files of reference data.
     pub(crate) references: Vec<ReferenceFile>,
     limit: Option<(Instant, Duration)>,
-    snapshot: Arc<Snapshot>,
+    pub(crate) snapshot: Arc<Snapshot>,
     shelves: Arc<Shelves>,
     _turn: OwnedSemaphorePermit,
 }

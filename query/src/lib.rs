@@ -20,6 +20,7 @@ pub mod evidence;
 pub mod format;
 mod functions;
 mod kept;
+mod narrowed;
 mod parts;
 mod pg_catalog;
 mod records;

@@ -54,7 +54,7 @@ impl<'de> Deserialize<'de> for Time {
 }
 
 /// A list that is null in SQL is empty here.
-fn list<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+pub(crate) fn list<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
     Ok(Option::deserialize(deserializer)?.unwrap_or_default())
 }
 
@@ -466,16 +466,23 @@ impl Engine {
                 linked.links.iter().filter(|link| link.decision_id.is_some()).flat_map(|link| &link.link_event_ids);
             let of_decisions = ident("event_id").in_list(decision_events.map(lit).collect(), false);
             let requests = reading.table("access_requests", of_requests()).await?;
-            let requests = reading.rows(requests.sort_by(vec![ident("created_at"), ident("request_id")])?).await?;
+            let requests = requests.sort_by(vec![ident("created_at"), ident("request_id")])?;
             let reviews = reading.table("reviews", of_requests()).await?;
-            let reviews = reading.rows(reviews.sort_by(vec![ident("at"), ident("event_id")])?).await?;
+            let reviews = reviews.sort_by(vec![ident("at"), ident("event_id")])?;
             let decisions = reading.table("policy_decisions", of_decisions).await?;
-            let decisions = reading.rows(decisions.sort_by(vec![ident("occurred_at"), ident("event_id")])?).await?;
+            let decisions = decisions.sort_by(vec![ident("occurred_at"), ident("event_id")])?;
             let recordings = reading.table("recordings", of_session()).await?;
-            let recordings = reading.rows(recordings.sort_by(vec![ident("source"), place()])?).await?;
-            let events = reading.table("unique_events", of_session()).await?.select(columns(EVENT))?;
+            let recordings = recordings.sort_by(vec![ident("source"), place()])?;
+            let events = reading.events_of(session_id).await?.select(columns(EVENT))?;
             let events = events.sort_by(vec![ident("occurred_at"), ident("event_id")])?;
-            let mut events: Vec<TimelineEvent> = reading.rows(events.limit(0, Some(TIMELINE_EVENTS_MAX + 1))?).await?;
+            let events = events.limit(0, Some(TIMELINE_EVENTS_MAX + 1))?;
+            let (requests, reviews, decisions, recordings, mut events) = futures::try_join!(
+                reading.rows(requests),
+                reading.rows(reviews),
+                reading.rows(decisions),
+                reading.rows(recordings),
+                reading.rows::<TimelineEvent>(events),
+            )?;
             let events_truncated = events.len() > TIMELINE_EVENTS_MAX;
             events.truncate(TIMELINE_EVENTS_MAX);
             let versions = reading.versions;
@@ -525,8 +532,11 @@ impl Engine {
     pub fn frames<'a>(&'a self, source: &'a str, session_id: &'a str) -> BoxFuture<'a, Result<Vec<Frame>, QueryError>> {
         Box::pin(async move {
             let reading = self.read(AsOf::Newest, Bounds::default().time).await?;
-            let rows = reading.context.table(Table::Frames.name()).await?;
-            let rows = rows.filter(ident("session_id").eq(lit(session_id)).and(ident("source").eq(lit(source))))?;
+            let mut rows = reading.context.table(Table::Frames.name()).await?;
+            rows = rows.filter(ident("session_id").eq(lit(session_id)).and(ident("source").eq(lit(source))))?;
+            if let Some(days) = reading.days_of("recording_parts", session_id).await? {
+                rows = rows.filter(days)?;
+            }
             let mut frames = reading
                 .within(async {
                     let mut batches = crate::engine::stream(rows).await?;
@@ -558,15 +568,20 @@ impl Engine {
 
 impl Reading {
     /// Rows of a table or view that fulfil a condition.
-    async fn table(&self, name: &str, condition: Expr) -> Result<DataFrame, QueryError> {
+    pub(crate) async fn table(&self, name: &str, condition: Expr) -> Result<DataFrame, QueryError> {
         Ok(self.context.table(name).await?.filter(condition)?)
     }
 
     /// Rows as values.
     pub(crate) async fn rows<T: DeserializeOwned>(&self, rows: DataFrame) -> Result<Vec<T>, QueryError> {
+        Self::values(&self.collect(rows).await?)
+    }
+
+    /// The same of rows that were worked out.
+    pub(crate) fn values<T: DeserializeOwned>(rows: &[RecordBatch]) -> Result<Vec<T>, QueryError> {
         let mut values = Vec::new();
-        for batch in self.collect(rows).await? {
-            let lines = format::lines(&batch).map_err(|error| QueryError::Internal(error.to_string()))?;
+        for batch in rows {
+            let lines = format::lines(batch).map_err(|error| QueryError::Internal(error.to_string()))?;
             for value in serde_json::Deserializer::from_slice(&lines).into_iter() {
                 values.push(value.map_err(|error| QueryError::Internal(error.to_string()))?);
             }
@@ -584,8 +599,8 @@ impl Reading {
             #[serde(flatten)]
             link: Link,
         }
-        let ids = sessions.iter().map(|session| lit(&session.session_id)).collect();
-        let rows = self.table("session_access", ident("session_id").in_list(ids, false)).await?;
+        let ids: Vec<&str> = sessions.iter().map(|session| session.session_id.as_str()).collect();
+        let rows = self.links_of(&ids).await?;
         let strongest_first = ["approved_at", "request_id", "decision_id", "link_event_ids"].map(ident);
         let mut links: HashMap<(String, Option<String>, String), Vec<Link>> = HashMap::new();
         for Row { source, cluster, session_id, link } in self.rows(rows.sort_by(strongest_first.into())?).await? {

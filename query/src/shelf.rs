@@ -13,7 +13,7 @@ use arrow::datatypes::Schema;
 use custody_schemas::time::Micros;
 use datafusion::catalog::TableProvider;
 use datafusion::catalog::default_table_source::provider_as_source;
-use datafusion::common::tree_node::{Transformed, TreeNodeRecursion};
+use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::common::{JoinType, ScalarValue};
 use datafusion::dataframe::DataFrame;
 use datafusion::execution::context::SessionContext;
@@ -159,26 +159,7 @@ impl Shelves {
                 let table = self.put(context, shelf, name, rows).await?;
                 shelved.insert(name, Arc::new(table));
             }
-            views::replaced(plan, &|node| {
-                let of = |name: &str| shelved.get(name).map(|shelved| provider_as_source(shelved.table.clone()));
-                match node {
-                    LogicalPlan::SubqueryAlias(view) => match of(view.alias.table()) {
-                        Some(source) => {
-                            let scan = LogicalPlanBuilder::scan(view.alias, source, None)?.build()?;
-                            Ok(Transformed::new(scan, true, TreeNodeRecursion::Jump))
-                        }
-                        None => Ok(Transformed::no(LogicalPlan::SubqueryAlias(view))),
-                    },
-                    LogicalPlan::TableScan(mut scan) => match of(scan.table_name.table()) {
-                        Some(source) => {
-                            scan.source = source;
-                            Ok(Transformed::yes(LogicalPlan::TableScan(scan)))
-                        }
-                        None => Ok(Transformed::no(LogicalPlan::TableScan(scan))),
-                    },
-                    other => Ok(Transformed::no(other)),
-                }
-            })
+            views::in_place(plan, &|name| shelved.get(name).map(|shelved| provider_as_source(shelved.table.clone())))
         })
     }
 

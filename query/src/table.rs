@@ -7,7 +7,7 @@ use arrow::datatypes::SchemaRef;
 use custody_schemas::table::PARTITION_COLUMN;
 use datafusion::catalog::{Session, TableProvider};
 use datafusion::common::Result;
-use datafusion::logical_expr::{Expr, Operator, TableProviderFilterPushDown, TableType};
+use datafusion::logical_expr::{Expr, Operator, TableProviderFilterPushDown, TableType, lit};
 use datafusion::physical_expr::expressions::Column;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::projection::{ProjectionExec, ProjectionExpr};
@@ -90,7 +90,7 @@ impl TableProvider for LedgerTable {
 pub(crate) const OUTLINE: &str = "outline_events";
 
 /// Kinds of events that the outline leaves out.
-const INSIDE: [&str; 4] = ["session.activity", "session.join", "session.leave", "other"];
+pub(crate) const INSIDE: [&str; 4] = ["session.activity", "session.join", "session.leave", "other"];
 
 /// The table of events. A question for kinds that the outline has gets them from what is kept of it, as far
 /// as something is: these events are few, and lie in as many files as the others.
@@ -155,14 +155,17 @@ fn is_outline(condition: &Expr) -> bool {
             }
             _ => false,
         },
-        Expr::InList(list) => !list.negated && is_kind(&list.expr) && list.list.iter().all(is_there),
+        Expr::InList(list) if list.negated => {
+            is_kind(&list.expr) && INSIDE.iter().all(|kind| list.list.contains(&lit(*kind)))
+        }
+        Expr::InList(list) => is_kind(&list.expr) && list.list.iter().all(is_there),
         _ => false,
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use datafusion::prelude::{col, lit};
+    use datafusion::prelude::col;
 
     use super::*;
     use crate::parts::PARTS;
@@ -189,6 +192,9 @@ mod tests {
             (col("kind").in_list(vec![lit("login"), lit("other")], false), false),
             (col("kind").in_list(vec![lit("login"), lit("import")], true), false),
             (col("kind").in_list(vec![lit("login"), col("actor")], false), false),
+            (col("kind").in_list(INSIDE.map(lit).to_vec(), true), true),
+            (col("kind").in_list(INSIDE.map(lit).into_iter().skip(1).collect(), true), false),
+            (col("actor").in_list(INSIDE.map(lit).to_vec(), true), false),
             (col("kind").is_null(), false),
             (lit(true), false),
         ];

@@ -9,10 +9,10 @@ use datafusion::catalog::TableProvider;
 use datafusion::catalog::default_table_source::provider_as_source;
 use datafusion::catalog::view::ViewTable;
 use datafusion::common::FunctionalDependencies;
-use datafusion::common::tree_node::Transformed;
+use datafusion::common::tree_node::{Transformed, TreeNodeRecursion};
 use datafusion::error::DataFusionError;
 use datafusion::execution::context::SessionContext;
-use datafusion::logical_expr::{Expr, LogicalPlan, Projection, TableSource};
+use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, Projection, TableSource};
 
 use crate::error::QueryError;
 
@@ -115,6 +115,40 @@ pub(crate) type Replace<'a> = dyn Fn(LogicalPlan) -> Result<Transformed<LogicalP
 /// of node and expression: it is compiled once, here.
 pub(crate) fn replaced(plan: LogicalPlan, replace: &Replace<'_>) -> Result<LogicalPlan, QueryError> {
     Ok(plan.transform_down_with_subqueries(replace)?.data)
+}
+
+/// A plan with tables in the place of the views and tables that they are given for.
+pub(crate) fn in_place(
+    plan: LogicalPlan,
+    of: &dyn Fn(&str) -> Option<Arc<dyn TableSource>>,
+) -> Result<LogicalPlan, QueryError> {
+    replaced(plan, &|node| match node {
+        LogicalPlan::SubqueryAlias(view) => match of(view.alias.table()) {
+            Some(source) => {
+                let scan = LogicalPlanBuilder::scan(view.alias, source, None)?.build()?;
+                Ok(Transformed::new(scan, true, TreeNodeRecursion::Jump))
+            }
+            None => Ok(Transformed::no(LogicalPlan::SubqueryAlias(view))),
+        },
+        LogicalPlan::TableScan(mut scan) => match of(scan.table_name.table()) {
+            Some(source) => {
+                scan.source = source;
+                Ok(Transformed::yes(LogicalPlan::TableScan(scan)))
+            }
+            None => Ok(Transformed::no(LogicalPlan::TableScan(scan))),
+        },
+        other => Ok(Transformed::no(other)),
+    })
+}
+
+/// A plan with rows in the place of a table; they have its name.
+pub(crate) fn scans_replaced(plan: LogicalPlan, table: &str, rows: &LogicalPlan) -> Result<LogicalPlan, QueryError> {
+    replaced(plan, &|node| match node {
+        LogicalPlan::TableScan(scan) if scan.table_name.table() == table => {
+            Ok(Transformed::new(rows.clone(), true, TreeNodeRecursion::Jump))
+        }
+        other => Ok(Transformed::no(other)),
+    })
 }
 
 /// Tables by their names, for plans to be bound to.

@@ -1,14 +1,17 @@
 //! What is kept and what is worked out once change no answer.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use arrow::record_batch::RecordBatch;
 use custody_schemas::event::Event;
 use custody_schemas::time::{Micros, to_rfc3339};
+use datafusion::dataframe::DataFrame;
+use datafusion::logical_expr::{ident, lit};
 
 use super::gateways::gateways;
 use super::story::week;
-use super::world::{Fact, World, at, end, start};
+use super::world::{Fact, World, at, end, json, start};
+use crate::engine::Reading;
 use crate::parts::PARTS;
 use crate::reports::{Asked, Report, Rows, Value, catalogue};
 use crate::{AsOf, Engine, Limits, VIEWS, format};
@@ -202,4 +205,46 @@ async fn a_report_finds_what_its_query_finds_when_it_is_asked_plainly() {
             assert!(!is_late || expected.iter().any(|row| row.contains("prod-db")), "{expected:?}");
         }
     }
+}
+
+/// Rows of a frame, in an order of their own.
+async fn rows(reading: &Reading, frame: DataFrame) -> Vec<String> {
+    let mut rows: Vec<String> = reading.collect(frame).await.unwrap().iter().flat_map(json).collect();
+    rows.sort_unstable();
+    rows
+}
+
+#[tokio::test]
+async fn what_is_narrowed_to_a_few_sessions_is_all_that_there_is_of_them() {
+    let (mut world, cache) = (World::new().await, tempfile::tempdir().unwrap());
+    let facts = [week(), gateways()].concat();
+    for (day, facts) in (0..40).step_by(9).zip(facts.chunks(facts.len().div_ceil(5))) {
+        world.add_later(day, facts).await;
+    }
+    let keeper = world.engine(keeping(&cache)).await;
+    keeper.keep(&mut |_| ()).await.unwrap();
+    let (mut links, mut events) = (0, 0);
+    for engine in [&world.engine, &keeper] {
+        let reading = engine.read(AsOf::Newest, None).await.unwrap();
+        let all = reading.context.table("session_access").await.unwrap();
+        let all = rows(&reading, all).await;
+        let id_of = |row: &String| {
+            let row: serde_json::Value = serde_json::from_str(row).unwrap();
+            row["session_id"].as_str().unwrap().to_owned()
+        };
+        let ids: BTreeSet<String> = all.iter().map(id_of).collect();
+        let every: Vec<&str> = ids.iter().map(String::as_str).collect();
+        assert_eq!(rows(&reading, reading.links_of(&every).await.unwrap()).await, all);
+        for id in every {
+            let expected: Vec<&String> = all.iter().filter(|row| id_of(row) == id).collect();
+            let found = rows(&reading, reading.links_of(&[id]).await.unwrap()).await;
+            assert_eq!(found.iter().collect::<Vec<_>>(), expected, "{id}");
+            links += found.len();
+            let plain = reading.table("unique_events", ident("session_id").eq(lit(id))).await.unwrap();
+            let expected = rows(&reading, plain).await;
+            assert_eq!(rows(&reading, reading.events_of(id).await.unwrap()).await, expected, "{id}");
+            events += expected.len();
+        }
+    }
+    assert!(links > 50 && events > 90, "{links} {events}");
 }

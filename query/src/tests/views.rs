@@ -11,7 +11,10 @@ use crate::VIEWS;
 async fn every_view_runs_on_an_empty_ledger_and_on_the_story() {
     let watched =
         with(start("w1", "carol", "prod-web-01", "Fri 16:00", &[]), |event| event.kind = Kind::RecordingAccess);
-    let (empty, full) = (World::new().await, World::of(&[week(), vec![watched]].concat()).await);
+    let wiped = with(start("c1", "carol", "prod-web-01", "Fri 16:00", &[]), |event| {
+        (event.kind, event.action) = (Kind::SessionActivity, Some("history -c".into()));
+    });
+    let (empty, full) = (World::new().await, World::of(&[week(), vec![watched, wiped]].concat()).await);
     let exception = Activity { verb: "exception".to_owned(), outcome: Some("done"), ..Activity::default() };
     full.asked(exception).await;
     for view in VIEWS {

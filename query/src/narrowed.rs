@@ -1,0 +1,187 @@
+//! What there is of a few sessions, without a look at all others.
+//!
+//! The views are right for one session as they are for all, but what links a session to its approval is looked for among
+//! all requests and decisions, and a plan that has the view of sessions in it five times takes longer to make than to run.
+//! Here the few rows that can matter are looked up first, by the ids and persons that the sessions name, and the view is
+//! asked of these. The tests hold that nothing is left out.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use arrow::array::{AsArray, RecordBatch};
+use custody_schemas::table::{PARTITION_COLUMN, Table};
+use datafusion::catalog::default_table_source::provider_as_source;
+use datafusion::catalog::{MemTable, TableProvider};
+use datafusion::common::ScalarValue;
+use datafusion::dataframe::DataFrame;
+use datafusion::execution::registry::FunctionRegistry;
+use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, ident, lit};
+use serde::Deserialize;
+
+use crate::engine::Reading;
+use crate::error::QueryError;
+use crate::sessions::{Time, list};
+use crate::table::INSIDE;
+use crate::views;
+
+/// So many requests are looked up by their ids; where sessions name more, all are looked through.
+const REQUESTS_MAX: usize = 1000;
+
+/// How far before a session's start a decision near it may lie, and how far after it, in microseconds: what
+/// `session_access` says, and more.
+const NEAR_US: i64 = 3_600_000_000;
+
+/// Of a session what leads to its links.
+#[derive(Debug, Deserialize)]
+struct Leads {
+    person: Option<String>,
+    started_at: Option<Time>,
+    #[serde(deserialize_with = "list", default)]
+    request_ids: Vec<String>,
+    #[serde(deserialize_with = "list", default)]
+    correlation_ids: Vec<String>,
+}
+
+/// The requests that an event carries.
+#[derive(Debug, Deserialize)]
+struct Carried {
+    #[serde(deserialize_with = "list", default)]
+    request_ids: Vec<String>,
+}
+
+impl Reading {
+    /// The rows of `session_access` of these sessions.
+    pub(crate) async fn links_of(&self, session_ids: &[&str]) -> Result<DataFrame, QueryError> {
+        let of_sessions = || any_of("session_id", session_ids);
+        let sessions = self.collect(self.table("sessions", of_sessions()).await?).await?;
+        let leads: Vec<Leads> = Self::values(&sessions)?;
+        let parts = self.part("request_parts")?.filter(of_sessions())?;
+        let mut tables = HashMap::from([
+            ("sessions", self.held("sessions", sessions)?),
+            ("request_parts", self.held("request_parts", self.collect(parts).await?)?),
+        ]);
+
+        // hoop's sessions that others have their credentials from: all that the view asks events for.
+        let lenders: Vec<&str> = requests_of(&leads).filter_map(|id| id.strip_prefix("session:")).collect();
+        let mut starts = Vec::new();
+        if !lenders.is_empty() {
+            let condition = ident("source").eq(lit("hoop")).and(ident("kind").eq(lit("session.start")));
+            starts = self.collect(self.table("events", condition.and(any_of("session_id", &lenders))).await?).await?;
+        }
+        let lent: Vec<Carried> = Self::values(&starts)?;
+        tables.insert("events", self.held("events", starts)?);
+
+        // Sessions that carry no request may be linked to any of the same person.
+        let persons: Vec<&str> =
+            leads.iter().filter(|of| of.request_ids.is_empty()).filter_map(|of| of.person.as_deref()).collect();
+        let person = |column: &str| Ok::<_, QueryError>(self.context.udf("person")?.call(vec![ident(column)]));
+        let mut asked: Vec<Carried> = Vec::new();
+        if !persons.is_empty() {
+            let by_person = person("actor")?.in_list(persons.iter().copied().map(lit).collect(), false);
+            let creations = self.table("events", ident("kind").eq(lit("request.create")).and(by_person)).await?;
+            asked = self.rows(creations.select(vec![ident("request_ids")])?).await?;
+        }
+        let others = lent.iter().chain(&asked).flat_map(|carried| &carried.request_ids).map(String::as_str);
+        let mut requests: Vec<&str> = requests_of(&leads).chain(others).collect();
+        requests.sort_unstable();
+        requests.dedup();
+        if requests.len() <= REQUESTS_MAX {
+            let rows = self.table("access_requests", any_of("request_id", &requests)).await?;
+            tables.insert("access_requests", self.held("access_requests", self.collect(rows).await?)?);
+        }
+
+        let correlations: Vec<&str> =
+            leads.iter().flat_map(|of| &of.correlation_ids).map(String::as_str).take(REQUESTS_MAX + 1).collect();
+        if correlations.len() <= REQUESTS_MAX {
+            let mut decisions = of_sessions();
+            if !correlations.is_empty() {
+                let by_id = any_of("decision_id", &correlations).or(any_of("correlation_id", &correlations));
+                decisions = decisions.or(by_id);
+            }
+            for Leads { person: of, started_at, .. } in &leads {
+                if let (Some(of), Some(Time(at))) = (of, started_at) {
+                    let instant = |at: i64| lit(ScalarValue::TimestampMicrosecond(Some(at), Some("UTC".into())));
+                    let near = ident("occurred_at")
+                        .between(instant(at.saturating_sub(NEAR_US)), instant(at.saturating_add(NEAR_US)));
+                    decisions = decisions.or(near.and(person("actor")?.eq(lit(of))));
+                }
+            }
+            let rows = self.table("policy_decisions", decisions).await?;
+            tables.insert("policy_decisions", self.held("policy_decisions", self.collect(rows).await?)?);
+        }
+        let of = |name: &str| tables.get(name).map(|table| provider_as_source(table.clone()));
+        let links = views::in_place(self.view("session_access")?, &of)?;
+        Ok(self.frame_of(LogicalPlanBuilder::from(links).alias("session_access")?.build()?).filter(of_sessions())?)
+    }
+
+    /// The rows of `unique_events` of one session.
+    pub(crate) async fn events_of(&self, session_id: &str) -> Result<DataFrame, QueryError> {
+        let of_session = || ident("session_id").eq(lit(session_id));
+        let Some(days) = self.days_of("session_parts", session_id).await? else {
+            return self.table("unique_events", of_session()).await;
+        };
+        // What was done inside lies on the days that say so; all else that names the session is looked for by its kind.
+        let inside = || INSIDE.map(lit).to_vec();
+        let events = self.context.table(Table::Events.name()).await?;
+        let there = events.clone().filter(ident("kind").in_list(inside(), false).and(days).and(of_session()))?;
+        let both = there.union(events.filter(ident("kind").in_list(inside(), true).and(of_session()))?)?;
+        let both = LogicalPlanBuilder::from(both.into_unoptimized_plan()).alias(Table::Events.name())?.build()?;
+        let rows = views::scans_replaced(self.view("unique_events")?, Table::Events.name(), &both)?;
+        Ok(self.frame_of(rows))
+    }
+
+    /// On which days a session has rows that a part is made of, as a condition on them; `None` where nothing is kept that
+    /// would say it sooner than the rows themselves.
+    pub(crate) async fn days_of(&self, part: &str, session_id: &str) -> Result<Option<Expr>, QueryError> {
+        if !self.snapshot.part(part).is_some_and(|part| part.is_kept()) {
+            return Ok(None);
+        }
+        let days = self.part(part)?.filter(ident("session_id").eq(lit(session_id)))?;
+        let days = self.collect(days.select(vec![ident(PARTITION_COLUMN)])?.distinct()?).await?;
+        let days = days.iter().filter_map(|batch| batch.columns().first());
+        let days = days.flat_map(|days| days.as_primitive::<arrow::datatypes::Date32Type>().iter().flatten());
+        let days: Vec<Expr> = days.map(|day| lit(ScalarValue::Date32(Some(day)))).collect();
+        Ok(Some(if days.is_empty() { lit(false) } else { ident(PARTITION_COLUMN).in_list(days, false) }))
+    }
+
+    fn view(&self, name: &str) -> Result<LogicalPlan, QueryError> {
+        self.snapshot.view(name).ok_or_else(|| unknown(name))
+    }
+
+    fn part(&self, name: &str) -> Result<DataFrame, QueryError> {
+        let part = self.snapshot.part(name).ok_or_else(|| unknown(name))?;
+        Ok(self.frame_of(LogicalPlanBuilder::scan(name, provider_as_source(part), None)?.build()?))
+    }
+
+    fn frame_of(&self, plan: LogicalPlan) -> DataFrame {
+        DataFrame::new(self.context.state(), plan)
+    }
+
+    /// Rows that were worked out, as the table that they stand for.
+    fn held(&self, name: &str, rows: Vec<RecordBatch>) -> Result<Arc<dyn TableProvider>, QueryError> {
+        let schema = match self.snapshot.part(name) {
+            Some(part) => part.schema(),
+            None => self.snapshot.table(name).ok_or_else(|| unknown(name))?.schema(),
+        };
+        let rows = rows.iter().map(|batch| RecordBatch::try_new(schema.clone(), batch.columns().to_vec()));
+        let rows = rows.collect::<Result<Vec<_>, _>>();
+        let rows = rows.map_err(|error| QueryError::Internal(format!("{name}: {error}")))?;
+        Ok(Arc::new(MemTable::try_new(schema, vec![rows])?))
+    }
+}
+
+/// Ids of requests that sessions carry.
+fn requests_of(leads: &[Leads]) -> impl Iterator<Item = &str> {
+    leads.iter().flat_map(|of| &of.request_ids).map(String::as_str)
+}
+
+fn any_of(column: &str, values: &[&str]) -> Expr {
+    match values {
+        [] => lit(false),
+        values => ident(column).in_list(values.iter().copied().map(lit).collect(), false),
+    }
+}
+
+fn unknown(name: &str) -> QueryError {
+    QueryError::Internal(format!("there is no {name}"))
+}
