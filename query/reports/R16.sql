@@ -39,9 +39,13 @@
 -- unknown_viewer = "Nothing says who watched"
 WITH watched AS (
   SELECT
-    -- The event's id, with more where several different facts came under one id.
-    CASE WHEN count(*) OVER (PARTITION BY event_id) = 1 THEN event_id
-      ELSE concat_ws('/', event_id, viewer, session_id)
+    -- The event's id, with more where several different facts came under one id. It stays what it is when another
+    -- session claims the recording later: that one's row has another.
+    CASE
+      WHEN count(*) FILTER (WHERE claim = 1) OVER (PARTITION BY event_id) > 1
+        THEN concat_ws('/', event_id, viewer, session_id)
+      WHEN claim = 1 THEN event_id
+      ELSE concat_ws('/', event_id, session_id)
     END AS key,
     at, viewer, viewer_kind, viewer_roles, source AS place, verb, outcome, reason, ticket, session_id, session_person,
     participants, target, session_started_at, own_session, remote_addr, evidence

@@ -91,7 +91,12 @@ found AS (
 )
 SELECT
   concat_ws('/', f.item, f.rule) AS key,
-  coalesce(r.verdict, CASE WHEN f.is_told THEN 'pass' ELSE 'na' END) AS verdict,
+  CASE
+    -- A rule that has no verdict above is a finding all the same.
+    WHEN f.rule IS NOT NULL THEN coalesce(r.verdict, 'exception')
+    WHEN f.is_told THEN 'pass'
+    ELSE 'na'
+  END AS verdict,
   coalesce(f.rule, CASE WHEN NOT f.is_told THEN 'nothing_told' END) AS why,
   f.rule,
   r.version AS rule_version,

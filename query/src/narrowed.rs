@@ -5,7 +5,7 @@
 //! Here the few rows that can matter are looked up first, by the ids and persons that the sessions name, and the view is
 //! asked of these. The tests hold that nothing is left out.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use arrow::array::{AsArray, RecordBatch};
@@ -16,7 +16,7 @@ use datafusion::common::ScalarValue;
 use datafusion::dataframe::DataFrame;
 use datafusion::execution::registry::FunctionRegistry;
 use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, ident, lit};
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 
 use crate::engine::Reading;
 use crate::error::QueryError;
@@ -24,17 +24,22 @@ use crate::sessions::{Time, list};
 use crate::table::INSIDE;
 use crate::views;
 
-/// So many requests are looked up by their ids; where sessions name more, all are looked through.
-const REQUESTS_MAX: usize = 1000;
+/// So many requests and correlation ids are looked up by themselves, and so many rows are taken for what the sessions
+/// name; where there are more, the view looks through all of them, within the bounds of a query.
+pub(crate) const NARROWED_MAX: usize = 1000;
 
-/// How far before a session's start a decision near it may lie, and how far after it, in microseconds: what
-/// `session_access` says, and more.
-const NEAR_US: i64 = 3_600_000_000;
+/// How far before a session's start a decision near it may lie, in microseconds: what `session_access` says, and a minute.
+const NEAR_BEFORE_US: i64 = 16 * 60_000_000;
+
+/// How far after it.
+const NEAR_AFTER_US: i64 = 2 * 60_000_000;
 
 /// Of a session what leads to its links.
 #[derive(Debug, Deserialize)]
 struct Leads {
     person: Option<String>,
+    target: Option<String>,
+    #[serde(deserialize_with = "readable", default)]
     started_at: Option<Time>,
     #[serde(deserialize_with = "list", default)]
     request_ids: Vec<String>,
@@ -49,9 +54,16 @@ struct Carried {
     request_ids: Vec<String>,
 }
 
+/// A time; one that cannot be written in RFC 3339 (a year of five digits) is near to nothing.
+fn readable<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Time>, D::Error> {
+    let text: Option<String> = Option::deserialize(deserializer)?;
+    Ok(text.and_then(|text| serde_json::from_value(text.into()).ok()))
+}
+
 impl Reading {
-    /// The rows of `session_access` of these sessions.
-    pub(crate) async fn links_of(&self, session_ids: &[&str]) -> Result<DataFrame, QueryError> {
+    /// The rows of `session_access` of these sessions. Lists longer than `most`, which is [`NARROWED_MAX`], are not
+    /// narrowed.
+    pub(crate) async fn links_of(&self, session_ids: &[&str], most: usize) -> Result<DataFrame, QueryError> {
         let of_sessions = || any_of("session_id", session_ids);
         let sessions = self.collect(self.table("sessions", of_sessions()).await?).await?;
         let leads: Vec<Leads> = Self::values(&sessions)?;
@@ -63,62 +75,68 @@ impl Reading {
 
         // hoop's sessions that others have their credentials from: all that the view asks events for.
         let lenders: Vec<&str> = requests_of(&leads).filter_map(|id| id.strip_prefix("session:")).collect();
-        let mut starts = Vec::new();
+        let mut starts = Some(Vec::new());
         if !lenders.is_empty() {
             let condition = ident("source").eq(lit("hoop")).and(ident("kind").eq(lit("session.start")));
-            starts = self.collect(self.table("events", condition.and(any_of("session_id", &lenders))).await?).await?;
+            let of_lenders = self.table("events", condition.and(any_of("session_id", &lenders))).await?;
+            starts = self.few(of_lenders, most).await?;
         }
-        let lent: Vec<Carried> = Self::values(&starts)?;
-        tables.insert("events", self.held("events", starts)?);
+        let lent: Option<Vec<Carried>> = starts.as_deref().map(Self::values).transpose()?;
+        tables.insert("events", self.held_or_all("events", starts)?);
 
         // Sessions that carry no request may be linked to any of the same person.
         let persons: Vec<&str> =
             leads.iter().filter(|of| of.request_ids.is_empty()).filter_map(|of| of.person.as_deref()).collect();
         let person = |column: &str| Ok::<_, QueryError>(self.context.udf("person")?.call(vec![ident(column)]));
-        let mut asked: Vec<Carried> = Vec::new();
+        let mut asked: Option<Vec<Carried>> = Some(Vec::new());
         if !persons.is_empty() {
             let by_person = person("actor")?.in_list(persons.iter().copied().map(lit).collect(), false);
             let creations = self.table("events", ident("kind").eq(lit("request.create")).and(by_person)).await?;
-            asked = self.rows(creations.select(vec![ident("request_ids")])?).await?;
+            let creations = self.few(creations.select(vec![ident("request_ids")])?, most).await?;
+            asked = creations.as_deref().map(Self::values).transpose()?;
         }
-        let others = lent.iter().chain(&asked).flat_map(|carried| &carried.request_ids).map(String::as_str);
-        let mut requests: Vec<&str> = requests_of(&leads).chain(others).collect();
-        requests.sort_unstable();
-        requests.dedup();
-        if requests.len() <= REQUESTS_MAX {
-            let rows = self.table("access_requests", any_of("request_id", &requests)).await?;
-            tables.insert("access_requests", self.held("access_requests", self.collect(rows).await?)?);
+        let mut requests = None;
+        if let (Some(lent), Some(asked)) = (lent, asked) {
+            let others = lent.iter().chain(&asked).flat_map(|carried| &carried.request_ids).map(String::as_str);
+            let ids: BTreeSet<&str> = requests_of(&leads).chain(others).collect();
+            let ids: Vec<&str> = ids.into_iter().collect();
+            if ids.len() <= most {
+                requests = self.few(self.table("access_requests", any_of("request_id", &ids)).await?, most).await?;
+            }
         }
+        tables.insert("access_requests", self.held_or_all("access_requests", requests)?);
 
         let correlations: Vec<&str> =
-            leads.iter().flat_map(|of| &of.correlation_ids).map(String::as_str).take(REQUESTS_MAX + 1).collect();
-        if correlations.len() <= REQUESTS_MAX {
-            let mut decisions = of_sessions();
+            leads.iter().flat_map(|of| &of.correlation_ids).map(String::as_str).take(most + 1).collect();
+        let mut decisions = None;
+        if correlations.len() <= most {
+            let mut wanted = of_sessions();
             if !correlations.is_empty() {
                 let by_id = any_of("decision_id", &correlations).or(any_of("correlation_id", &correlations));
-                decisions = decisions.or(by_id);
+                wanted = wanted.or(by_id);
             }
-            for Leads { person: of, started_at, .. } in &leads {
-                if let (Some(of), Some(Time(at))) = (of, started_at) {
+            for Leads { person: of, target, started_at, .. } in &leads {
+                if let (Some(of), Some(target), Some(Time(at))) = (of, target, started_at) {
                     let instant = |at: i64| lit(ScalarValue::TimestampMicrosecond(Some(at), Some("UTC".into())));
                     let near = ident("occurred_at")
-                        .between(instant(at.saturating_sub(NEAR_US)), instant(at.saturating_add(NEAR_US)));
-                    decisions = decisions.or(near.and(person("actor")?.eq(lit(of))));
+                        .between(instant(at.saturating_sub(NEAR_BEFORE_US)), instant(at.saturating_add(NEAR_AFTER_US)));
+                    let near = near.and(ident("target").eq(lit(target))).and(person("actor")?.eq(lit(of)));
+                    wanted = wanted.or(near.and(ident("session_id").is_null()).and(ident("outcome").eq(lit("allow"))));
                 }
             }
-            let rows = self.table("policy_decisions", decisions).await?;
-            tables.insert("policy_decisions", self.held("policy_decisions", self.collect(rows).await?)?);
+            decisions = self.few(self.table("policy_decisions", wanted).await?, most).await?;
         }
+        tables.insert("policy_decisions", self.held_or_all("policy_decisions", decisions)?);
         let of = |name: &str| tables.get(name).map(|table| provider_as_source(table.clone()));
         let links = views::in_place(self.view("session_access")?, &of)?;
         Ok(self.frame_of(LogicalPlanBuilder::from(links).alias("session_access")?.build()?).filter(of_sessions())?)
     }
 
-    /// The rows of `unique_events` of one session.
+    /// The rows of `unique_events` of one session, but for `conflicting_id`, which other sessions' events have a say in.
     pub(crate) async fn events_of(&self, session_id: &str) -> Result<DataFrame, QueryError> {
         let of_session = || ident("session_id").eq(lit(session_id));
         let Some(days) = self.days_of("session_parts", session_id).await? else {
-            return self.table("unique_events", of_session()).await;
+            return Ok(self.table("unique_events", of_session()).await?.drop_columns(&["conflicting_id"])?);
         };
         // What was done inside lies on the days that say so; all else that names the session is looked for by its kind.
         let inside = || INSIDE.map(lit).to_vec();
@@ -127,7 +145,7 @@ impl Reading {
         let both = there.union(events.filter(ident("kind").in_list(inside(), true).and(of_session()))?)?;
         let both = LogicalPlanBuilder::from(both.into_unoptimized_plan()).alias(Table::Events.name())?.build()?;
         let rows = views::scans_replaced(self.view("unique_events")?, Table::Events.name(), &both)?;
-        Ok(self.frame_of(rows))
+        Ok(self.frame_of(rows).drop_columns(&["conflicting_id"])?)
     }
 
     /// On which days a session has rows that a part is made of, as a condition on them; `None` where nothing is kept that
@@ -155,6 +173,21 @@ impl Reading {
 
     fn frame_of(&self, plan: LogicalPlan) -> DataFrame {
         DataFrame::new(self.context.state(), plan)
+    }
+
+    /// Rows, unless there are more than so many.
+    async fn few(&self, rows: DataFrame, most: usize) -> Result<Option<Vec<RecordBatch>>, QueryError> {
+        let rows = self.collect(rows.limit(0, Some(most.saturating_add(1)))?).await?;
+        Ok((rows.iter().map(RecordBatch::num_rows).sum::<usize>() <= most).then_some(rows))
+    }
+
+    /// Rows that were worked out in the place of a table or view, or that itself. Every name under a view that is replaced
+    /// has to be said: what is left in its place has the replaced tables inside.
+    fn held_or_all(&self, name: &str, rows: Option<Vec<RecordBatch>>) -> Result<Arc<dyn TableProvider>, QueryError> {
+        match rows {
+            Some(rows) => self.held(name, rows),
+            None => self.snapshot.table(name).cloned().ok_or_else(|| unknown(name)),
+        }
     }
 
     /// Rows that were worked out, as the table that they stand for.

@@ -35,37 +35,39 @@ use crate::error::QueryError;
 use crate::kept::Folder;
 use crate::reference::{hex, sha256_hex};
 
-/// A part: its name, the table that it is made of, its query, and the column by which its rows are looked up.
+/// A part: its name, the table that it is made of, its query, and the column by which its rows are looked up, where they
+/// are put into order for that.
 #[derive(Debug)]
 pub(crate) struct Part {
     pub(crate) name: &'static str,
     pub(crate) sql: &'static str,
     table: Table,
-    by: &'static str,
+    by: Option<&'static str>,
 }
 
 impl Part {
     /// Whether its rows say something of one session each, and of nothing else.
     pub(crate) fn is_of_sessions(&self) -> bool {
-        self.by == "session_id"
+        self.by == Some("session_id")
     }
 }
 
 macro_rules! part {
-    ($name:literal, $table:expr, $by:literal) => {
+    ($name:literal, $table:expr, $by:expr) => {
         Part { name: $name, sql: include_str!(concat!("../parts/", $name, ".sql")), table: $table, by: $by }
     };
 }
 
 /// Every part.
 pub(crate) const PARTS: &[Part] = &[
-    part!("session_parts", Table::Events, "session_id"),
-    part!("request_parts", Table::Events, "session_id"),
-    part!("recording_parts", Table::Frames, "session_id"),
-    part!("number_parts", Table::Frames, "session_id"),
-    part!("target_parts", Table::Events, "target"),
-    part!("command_parts", Table::Events, "rule"),
-    part!("outline_events", Table::Events, "kind"),
+    part!("session_parts", Table::Events, Some("session_id")),
+    part!("request_parts", Table::Events, Some("session_id")),
+    part!("recording_parts", Table::Frames, Some("session_id")),
+    part!("number_parts", Table::Frames, Some("session_id")),
+    part!("target_parts", Table::Events, None),
+    part!("command_parts", Table::Events, None),
+    // Whole rows, many of them where policies decide: they come in the order of their files, which is that of kind.
+    part!("outline_events", Table::Events, None),
 ];
 
 /// A day, counted from 1970.
@@ -392,20 +394,30 @@ impl Engine {
             }
             let Some(folder) = kept.make(runtime)? else { return Ok(Kept::default()) };
             tell(done);
+            let mut failed = None;
             for (part, (month, days)) in stale {
                 let labels = days.iter().filter_map(|day| Some((text_of(*day), part.days().get(day)?.clone())));
                 let labels: BTreeMap<String, String> = labels.collect();
                 let text: String = labels.iter().map(|(day, mark)| format!("{day} {mark}\n")).collect();
                 let mark: String = sha256_hex(text.as_bytes()).chars().take(16).collect();
-                let rows = LogicalPlanBuilder::from(part.rows(Some(&days))?);
-                let rows = rows.sort([col(part.part.by).sort(true, false)])?.build()?;
-                let (_reading, rows) = self.rows_of(rows).await?;
                 let file = format!("{}.{month}.{mark}.parquet", part.part.name);
-                folder.write(&file, rows, &labels, u64::MAX).await?;
+                let written: BoxFuture<'_, Result<u64, QueryError>> = Box::pin(async {
+                    let mut rows = LogicalPlanBuilder::from(part.rows(Some(&days))?);
+                    if let Some(by) = part.part.by {
+                        rows = rows.sort([col(by).sort(true, false)])?;
+                    }
+                    let (_reading, rows) = self.rows_of(rows.build()?).await?;
+                    folder.write(&file, rows, &labels, u64::MAX).await
+                });
+                // One month that is too much must not keep the others from being kept.
+                if let Err(error) = written.await {
+                    failed.get_or_insert(error);
+                    continue;
+                }
                 done.months += 1;
                 tell(done);
             }
-            Ok(done)
+            failed.map_or(Ok(done), Err)
         })
     }
 }

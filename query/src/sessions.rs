@@ -25,6 +25,7 @@ use utoipa::ToSchema;
 use crate::engine::{AsOf, Bounds, Engine, Reading, Versions};
 use crate::error::QueryError;
 use crate::format;
+use crate::narrowed::NARROWED_MAX;
 
 /// An instant in microseconds since the Unix epoch, UTC; RFC 3339 when it is written out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, ToSchema)]
@@ -476,13 +477,13 @@ impl Engine {
             let events = reading.events_of(session_id).await?.select(columns(EVENT))?;
             let events = events.sort_by(vec![ident("occurred_at"), ident("event_id")])?;
             let events = events.limit(0, Some(TIMELINE_EVENTS_MAX + 1))?;
-            let (requests, reviews, decisions, recordings, mut events) = futures::try_join!(
+            let (requests, reviews, decisions, recordings) = futures::try_join!(
                 reading.rows(requests),
                 reading.rows(reviews),
                 reading.rows(decisions),
                 reading.rows(recordings),
-                reading.rows::<TimelineEvent>(events),
             )?;
+            let mut events: Vec<TimelineEvent> = reading.rows(events).await?;
             let events_truncated = events.len() > TIMELINE_EVENTS_MAX;
             events.truncate(TIMELINE_EVENTS_MAX);
             let versions = reading.versions;
@@ -600,7 +601,7 @@ impl Reading {
             link: Link,
         }
         let ids: Vec<&str> = sessions.iter().map(|session| session.session_id.as_str()).collect();
-        let rows = self.links_of(&ids).await?;
+        let rows = self.links_of(&ids, NARROWED_MAX).await?;
         let strongest_first = ["approved_at", "request_id", "decision_id", "link_event_ids"].map(ident);
         let mut links: HashMap<(String, Option<String>, String), Vec<Link>> = HashMap::new();
         for Row { source, cluster, session_id, link } in self.rows(rows.sort_by(strongest_first.into())?).await? {

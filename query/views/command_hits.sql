@@ -29,7 +29,7 @@ SELECT
   session_id,
   alone,
   rule,
-  cardinality(event_ids) AS hits,
+  CAST(cardinality(event_ids) AS BIGINT) AS hits,
   first_at,
   last_at,
   action,

@@ -17,6 +17,8 @@
 --                     is not known. Where several sessions claim one recording, its watching is a row of each
 -- target, session_started_at
 --                     of that session
+-- claim               1, unless several sessions claim the recording: the session that has the name, then the one that began
+--                     first, is the first
 -- own_session         the viewer was in the session that they watched; null where that cannot be told
 -- evidence            the events that tell of it
 WITH parts AS (
@@ -91,6 +93,10 @@ SELECT
   person(n.participants) AS participants,
   n.target,
   n.started_at AS session_started_at,
+  row_number() OVER (
+    PARTITION BY w.source, w.cluster, w.event_id, w.actor, w.session_id, w.recording_id
+    ORDER BY n.session_id <> n.name, n.started_at, n.session_id
+  ) AS claim,
   array_has(text_set(make_array(n.persons, person(n.participants))), person(w.actor)) AS own_session,
   w.evidence
 FROM watched w

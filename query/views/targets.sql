@@ -1,6 +1,6 @@
 -- One row is one target that sessions were opened to.
 --
--- target         its name, as the gateway has it
+-- target         its name, as the gateway has it, and as `sessions` shows it: one of a session
 -- is_privileged  a rule of `privileged` names it
 SELECT t.target, bool_or(p.name IS NOT NULL) AS is_privileged
 FROM (SELECT DISTINCT target FROM sessions WHERE target IS NOT NULL) t

@@ -58,3 +58,18 @@ async fn the_session_asked_for_is_looked_for_in_the_files() {
         }
     }
 }
+
+/// A rule that a command hits has a verdict, and every verdict has a rule.
+#[test]
+fn the_rules_over_commands_are_those_of_the_report() {
+    let part = crate::parts::PARTS.iter().find(|part| part.name == "command_parts").unwrap().sql;
+    let hit = part.split("THEN '").skip(1).filter_map(|rest| rest.split('\'').next());
+    let mut hit: Vec<&str> = hit.chain(["off_hours"]).collect();
+    let report = crate::reports::report("R23").unwrap().sql;
+    let rules = report.split_once("VALUES").and_then(|(_, rest)| rest.split_once("\n),")).unwrap().0;
+    let mut judged: Vec<&str> =
+        rules.lines().filter_map(|line| line.trim().strip_prefix("('")?.split('\'').next()).collect();
+    hit.sort_unstable();
+    judged.sort_unstable();
+    assert_eq!((hit.len(), &hit), (7, &judged));
+}
