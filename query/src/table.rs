@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
+use async_trait::async_trait;
 use custody_schemas::table::PARTITION_COLUMN;
 use datafusion::catalog::{Session, TableProvider};
 use datafusion::common::Result;
@@ -12,7 +13,6 @@ use datafusion::physical_expr::expressions::Column;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::projection::{ProjectionExec, ProjectionExpr};
 use deltalake::delta_datafusion::DeltaScanNext;
-use futures::future::BoxFuture;
 
 use crate::parts::PartTable;
 
@@ -43,7 +43,7 @@ impl LedgerTable {
     }
 }
 
-// The signature of `scan` is the one that the trait's `async_trait` makes.
+#[async_trait]
 impl TableProvider for LedgerTable {
     fn schema(&self) -> SchemaRef {
         self.inner.schema()
@@ -57,32 +57,23 @@ impl TableProvider for LedgerTable {
         self.inner.supports_filters_pushdown(filters)
     }
 
-    fn scan<'s, 'c, 'p, 'f, 'a>(
-        &'s self,
-        session: &'c dyn Session,
-        projection: Option<&'p Vec<usize>>,
-        filters: &'f [Expr],
+    async fn scan(
+        &self,
+        session: &dyn Session,
+        projection: Option<&Vec<usize>>,
+        filters: &[Expr],
         limit: Option<usize>,
-    ) -> BoxFuture<'a, Result<Arc<dyn ExecutionPlan>>>
-    where
-        's: 'a,
-        'c: 'a,
-        'p: 'a,
-        'f: 'a,
-        Self: 'a,
-    {
-        Box::pin(async move {
-            let Some(wider) = self.limited(projection, limit) else {
-                return self.inner.scan(session, projection, filters, limit).await;
-            };
-            let plan = self.inner.scan(session, Some(&wider), filters, limit).await?;
-            let schema = plan.schema();
-            let asked = schema.fields().iter().take(wider.len() - 1).enumerate().map(|(index, field)| {
-                let column = Arc::new(Column::new(field.name(), index));
-                ProjectionExpr { expr: column, alias: field.name().clone() }
-            });
-            Ok(Arc::new(ProjectionExec::try_new(asked, plan)?) as Arc<dyn ExecutionPlan>)
-        })
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        let Some(wider) = self.limited(projection, limit) else {
+            return self.inner.scan(session, projection, filters, limit).await;
+        };
+        let plan = self.inner.scan(session, Some(&wider), filters, limit).await?;
+        let schema = plan.schema();
+        let asked = schema.fields().iter().take(wider.len() - 1).enumerate().map(|(index, field)| {
+            let column = Arc::new(Column::new(field.name(), index));
+            ProjectionExpr { expr: column, alias: field.name().clone() }
+        });
+        Ok(Arc::new(ProjectionExec::try_new(asked, plan)?) as Arc<dyn ExecutionPlan>)
     }
 }
 
@@ -105,6 +96,7 @@ impl fmt::Debug for EventsTable {
     }
 }
 
+#[async_trait]
 impl TableProvider for EventsTable {
     fn schema(&self) -> SchemaRef {
         self.events.schema()
@@ -118,24 +110,17 @@ impl TableProvider for EventsTable {
         self.events.supports_filters_pushdown(filters)
     }
 
-    fn scan<'s, 'c, 'p, 'f, 'a>(
-        &'s self,
-        session: &'c dyn Session,
-        projection: Option<&'p Vec<usize>>,
-        filters: &'f [Expr],
+    async fn scan(
+        &self,
+        session: &dyn Session,
+        projection: Option<&Vec<usize>>,
+        filters: &[Expr],
         limit: Option<usize>,
-    ) -> BoxFuture<'a, Result<Arc<dyn ExecutionPlan>>>
-    where
-        's: 'a,
-        'c: 'a,
-        'p: 'a,
-        'f: 'a,
-        Self: 'a,
-    {
+    ) -> Result<Arc<dyn ExecutionPlan>> {
         if self.outline.is_kept() && filters.iter().any(is_outline) {
-            return self.outline.scan(session, projection, filters, limit);
+            return self.outline.scan(session, projection, filters, limit).await;
         }
-        self.events.scan(session, projection, filters, limit)
+        self.events.scan(session, projection, filters, limit).await
     }
 }
 
