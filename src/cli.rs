@@ -7,6 +7,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use custody_query::AsOf;
+use custody_schemas::time::{Micros, Parsed, parse_rfc3339};
 
 use crate::period::{self, Period};
 
@@ -442,9 +443,24 @@ pub(crate) struct Replay {
     /// Cut pauses to this long, for example 2s
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     pub(crate) idle_limit: Option<Duration>,
+    /// Begin there: a time since the start (12:30, 1:02:03.5) or an instant (2026-11-02T09:00:00Z)
+    #[arg(long, value_name = "TIME", value_parser = parse_moment, conflicts_with = "at_match")]
+    pub(crate) at: Option<Moment>,
+    /// Begin where this text was on the screen first, and wait there; a capital letter makes capitals count
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) at_match: Option<String>,
     /// Which of the session's recordings, where it has several (default: the one with the most output)
     #[arg(long, value_name = "CHANNEL")]
     pub(crate) channel: Option<String>,
+}
+
+/// A moment of a recording.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Moment {
+    /// Microseconds since its start.
+    Elapsed(i64),
+    /// By the wall clock.
+    At(Micros),
 }
 
 /// What a recording is written as.
@@ -664,6 +680,22 @@ fn parse_speed(text: &str) -> Result<f64, String> {
     }
 }
 
+fn parse_moment(text: &str) -> Result<Moment, String> {
+    if let Some(Parsed::At(at)) = parse_rfc3339(text) {
+        return Ok(Moment::At(at));
+    }
+    let wrong = || "expected a time since the start like 12:30, or an instant like 2026-11-02T09:00:00Z".to_owned();
+    let (whole, last) = text.rsplit_once(':').unwrap_or(("", text));
+    let seconds: f64 = last.parse().ok().filter(|seconds| (0.0..1e9).contains(seconds)).ok_or_else(wrong)?;
+    let mut minutes = 0_i64;
+    for part in whole.split(':').filter(|_| !whole.is_empty()) {
+        let part: u32 = part.parse().map_err(|_| wrong())?;
+        minutes = minutes.checked_mul(60).and_then(|minutes| minutes.checked_add(part.into())).ok_or_else(wrong)?;
+    }
+    let us = minutes.checked_mul(60_000_000).and_then(|us| us.checked_add((seconds * 1e6).round() as i64));
+    us.map(Moment::Elapsed).ok_or_else(wrong)
+}
+
 fn parse_state(text: &str) -> Result<AsOf, String> {
     text.parse().map_err(|error: custody_query::QueryError| error.to_string())
 }
@@ -699,6 +731,31 @@ mod tests {
         }
         for text in ["", "s", "-1s", "1d", "nan"] {
             assert!(parse_duration(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn moments_are_times_since_the_start_or_instants() {
+        let seconds = |seconds: f64| Some(Moment::Elapsed((seconds * 1e6) as i64));
+        let cases = [
+            ("0", seconds(0.0)),
+            ("75.5", seconds(75.5)),
+            ("12:30", seconds(750.0)),
+            ("1:02:03.25", seconds(3723.25)),
+            ("1970-01-01T00:01:00Z", Some(Moment::At(60_000_000))),
+            ("", None),
+            (":", None),
+            ("12:", None),
+            (":30", None),
+            ("-1", None),
+            ("1:-1", None),
+            ("nan", None),
+            ("99999999999999999999:0", None),
+            ("1:2:3:4:5:6:7:8:9:10:11:12:13", None),
+            ("noon", None),
+        ];
+        for (text, expected) in cases {
+            assert_eq!(parse_moment(text).ok(), expected, "{text}");
         }
     }
 }

@@ -10,15 +10,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use custody_ledger::Ledger;
 use custody_query::format::{Format, RowWriter};
-use custody_query::sessions::{SessionDetail, SessionFilter, Time};
+use custody_query::sessions::{LinkedSession, SessionDetail, SessionFilter, Time};
 use custody_query::{Bounds, Engine, QueryStream, visible};
-use custody_replay::player::{self, PlayOptions};
+use custody_replay::player::{self, PlayOptions, Start};
 use custody_replay::{Recording, encode};
 use custody_schemas::activity::Activity;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::activity::{Ended, Entry, Journal, asked};
-use crate::cli::{CastFormat, Export, Replay, RowFormat, Sessions, Show, Sql};
+use crate::cli::{CastFormat, Export, Moment, Replay, RowFormat, Sessions, Show, Sql};
 use crate::config::Config;
 use crate::exit::Failure;
 use crate::shutdown;
@@ -194,12 +194,12 @@ async fn recording(
     verb: &str,
     session_id: &str,
     channel: Option<&str>,
-) -> Result<(Recording, Entry), Failure> {
+) -> Result<(Recording, LinkedSession, Entry), Failure> {
     let (engine, journal) = open(config).await?;
     let entry = journal.begin(asked(verb, Some(session_id))).await?;
     let found = find_recording(&engine, session_id, channel).await;
     match found {
-        Ok(recording) => Ok((recording, entry)),
+        Ok((recording, session)) => Ok((recording, session, entry)),
         Err(failure) => {
             entry.end(Err(&failure)).await;
             Err(failure)
@@ -207,7 +207,11 @@ async fn recording(
     }
 }
 
-async fn find_recording(engine: &Engine, session_id: &str, channel: Option<&str>) -> Result<Recording, Failure> {
+async fn find_recording(
+    engine: &Engine,
+    session_id: &str,
+    channel: Option<&str>,
+) -> Result<(Recording, LinkedSession), Failure> {
     let session = engine.session(session_id).await?.ok_or_else(|| unknown(session_id))?;
     if let Some(channel) = channel {
         let of = &session.linked.session;
@@ -218,15 +222,16 @@ async fn find_recording(engine: &Engine, session_id: &str, channel: Option<&str>
             let there = if names.is_empty() { "it has no channels".to_owned() } else { names.join(", ") };
             return Err(Failure::usage(anyhow::anyhow!("the session has no channel {:?}: {there}", visible(channel))));
         }
-        return Ok(Recording::from_channel(session_id, Some(channel), frames));
+        return Ok((Recording::from_channel(session_id, Some(channel), frames), session.linked));
     }
-    recording_of(engine, &session).await?.ok_or_else(|| {
+    let recording = recording_of(engine, &session).await?.ok_or_else(|| {
         Failure::check(anyhow::anyhow!(
             "the session {:?} is in the ledger, its recording is not: it was not recorded, or the gateway does not \
              publish recordings (Teleport's event handler does with skip-session-types = [])",
             visible(session_id)
         ))
-    })
+    })?;
+    Ok((recording, session.linked))
 }
 
 /// `custody replay`
@@ -237,7 +242,22 @@ pub(crate) async fn replay(config: &Config, args: &Replay) -> Result<(), Failure
             visible(&args.session)
         )));
     }
-    let (recording, entry) = recording(config, "replay", &args.session, args.channel.as_deref()).await?;
+    let (recording, session, entry) = recording(config, "replay", &args.session, args.channel.as_deref()).await?;
+    let start = match (&args.at_match, args.at) {
+        (Some(text), _) => Start::Match(text.clone()),
+        (None, None) => Start::default(),
+        (None, Some(Moment::Elapsed(time_us))) => Start::At(time_us),
+        (None, Some(Moment::At(at))) => {
+            let Some(started_at) = recording.started_at() else {
+                let failure = Failure::usage(anyhow::anyhow!(
+                    "nothing in the recording says when it was made; --at takes a time since its start, like 12:30"
+                ));
+                entry.end(Err(&failure)).await;
+                return Err(failure);
+            };
+            Start::At(at.saturating_sub(started_at))
+        }
+    };
     let stop = shutdown::requested(None)?;
     let cancelled = Arc::new(AtomicBool::new(false));
     let cancel = cancelled.clone();
@@ -246,7 +266,8 @@ pub(crate) async fn replay(config: &Config, args: &Replay) -> Result<(), Failure
         cancel.store(true, Ordering::Release);
     });
     let idle_limit_us = args.idle_limit.map(|limit| i64::try_from(limit.as_micros()).unwrap_or(i64::MAX));
-    let options = PlayOptions { speed: args.speed, idle_limit_us, ..PlayOptions::default() };
+    let facts = text::facts(&session);
+    let options = PlayOptions { speed: args.speed, idle_limit_us, start, facts, ..PlayOptions::default() };
     let played = tokio::task::spawn_blocking(move || player::play(&recording, &options, &cancelled)).await;
     let played = played.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()));
     ended(entry, played.map(drop).map_err(Failure::from)).await
@@ -254,7 +275,7 @@ pub(crate) async fn replay(config: &Config, args: &Replay) -> Result<(), Failure
 
 /// `custody export`
 pub(crate) async fn export(config: &Config, args: &Export) -> Result<(), Failure> {
-    let (recording, entry) = recording(config, "export", &args.session, args.channel.as_deref()).await?;
+    let (recording, _, entry) = recording(config, "export", &args.session, args.channel.as_deref()).await?;
     for finding in &recording.findings {
         eprintln!("custody: the recording is incomplete: {finding}");
     }

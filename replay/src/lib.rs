@@ -8,13 +8,16 @@
 //! - [`pace`]: shorter idle times and other speeds.
 //! - [`encode`]: a recording as asciicast 2, asciicast 3 or plain text.
 //! - [`screen`]: what the terminal showed at a time.
+//! - [`index`]: keyframes, every text that was on the screen, and commands.
 //! - [`player`]: shows a recording in the viewer's terminal.
 //!
 //! All of it is hostile input. Bytes may be anything, times are brought into `0..=`[`recording::TIME_US_MAX`], and the
 //! emulated terminal is never larger than [`Size::EMULATED_MAX`].
 
+mod emulator;
 pub mod encode;
 pub mod header;
+pub mod index;
 pub mod line;
 pub mod pace;
 pub mod player;

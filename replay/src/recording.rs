@@ -222,6 +222,11 @@ impl Recording {
         recording
     }
 
+    /// The wall clock at its start, by the first event that has one.
+    pub fn started_at(&self) -> Option<Micros> {
+        self.events.iter().find_map(|event| event.at?.checked_sub(event.time_us))
+    }
+
     /// How far the recording can be relied on.
     pub fn state(&self) -> State {
         match (self.findings.is_empty(), self.ended) {

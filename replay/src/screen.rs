@@ -1,12 +1,11 @@
 //! What a terminal showed.
 
-use avt::parser::Function;
-use avt::{Observer, Operation, Parser, Pen, Terminal};
-use custody_schemas::frame::Code;
+use avt::Pen;
 
-use crate::recording::{Recording, Timed, resize};
+use crate::emulator::Emulator;
+use crate::index::Segment;
+use crate::recording::{Recording, Timed};
 use crate::size::Size;
-use crate::utf8::Decoder;
 
 /// A character cell of a screen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,6 +29,11 @@ impl Screen {
         Self { emulator: Emulator::new(size) }
     }
 
+    /// The screen at the beginning of a segment.
+    pub fn at(segment: &Segment) -> Self {
+        Self { emulator: Emulator::restored(segment.size, &segment.init, &segment.tail) }
+    }
+
     /// Applies an event. Only output and resizes have an effect.
     pub fn apply(&mut self, event: &Timed) {
         self.emulator.apply(event, ());
@@ -42,12 +46,12 @@ impl Screen {
 
     /// Column and row of the cursor from 0, unless it is hidden. The column can be one beyond the last.
     pub fn cursor(&self) -> Option<(usize, usize)> {
-        self.emulator.terminal.cursor().position()
+        self.emulator.terminal().cursor().position()
     }
 
     /// The visible rows from the top, each as wide as the screen; a character of two columns is one cell.
     pub fn rows(&self) -> impl Iterator<Item = Vec<Cell>> {
-        self.emulator.terminal.screen().visible_lines().map(|line| {
+        self.emulator.terminal().screen().visible_lines().map(|line| {
             let cells = line.cells().iter().filter(|cell| cell.width() > 0);
             cells
                 .map(|cell| Cell { character: printable(cell.char()), width: cell.width(), pen: *cell.pen() })
@@ -75,71 +79,6 @@ pub(crate) fn printable(character: char) -> char {
         '\u{2028}' | '\u{2029}' | '\u{202A}'..='\u{202E}' | '\u{2066}'..='\u{2069}' => char::REPLACEMENT_CHARACTER,
         _ if character.is_control() => char::REPLACEMENT_CHARACTER,
         _ => character,
-    }
-}
-
-/// The terminal with what leads from recorded bytes to it.
-pub(crate) struct Emulator {
-    terminal: Terminal,
-    parser: Parser,
-    decoder: Decoder,
-    /// Kept for its memory.
-    text: String,
-}
-
-impl Emulator {
-    pub(crate) fn new(size: Size) -> Self {
-        let Size { cols, rows } = size.emulated();
-        #[expect(clippy::expect_used, reason = "only a size of 0 is refused")]
-        let terminal = Terminal::new(cols.into(), rows.into()).expect("an emulated size is at least 1x1");
-        Self { terminal, parser: Parser::new(), decoder: Decoder::default(), text: String::new() }
-    }
-
-    pub(crate) fn terminal(&self) -> &Terminal {
-        &self.terminal
-    }
-
-    fn size(&self) -> Size {
-        let (cols, rows) = self.terminal.size();
-        let within = |number: usize| u16::try_from(number).unwrap_or(u16::MAX);
-        Size { cols: within(cols), rows: within(rows) }
-    }
-
-    /// Applies an event; `None` when it has no effect on a terminal.
-    pub(crate) fn apply<O: Observer>(&mut self, event: &Timed, observer: O) -> Option<O::Output> {
-        match event.code {
-            Code::Output => {
-                self.text.clear();
-                self.decoder.push(&event.data, &mut self.text);
-                Some(self.feed(observer))
-            }
-            Code::Resize => {
-                let Size { cols, rows } = resize(&event.data)?.emulated();
-                Some(self.terminal.resize_with(cols.into(), rows.into(), observer))
-            }
-            _ => None,
-        }
-    }
-
-    /// Shows what is left of a character that the recording's end has cut.
-    pub(crate) fn end<O: Observer>(&mut self, observer: O) -> O::Output {
-        self.text.clear();
-        self.decoder.finish(&mut self.text);
-        self.feed(observer)
-    }
-
-    fn feed<O: Observer>(&mut self, observer: O) -> O::Output {
-        let Self { terminal, parser, text, .. } = self;
-        let (cols, rows) = terminal.size();
-        // "Repeat the last character 65535 times" is 8 bytes: 1 MB of it would take minutes. No program repeats more
-        // than a screenful.
-        let most = u16::try_from(cols.saturating_mul(rows)).unwrap_or(u16::MAX);
-        let functions = text.chars().filter_map(|character| parser.feed(character));
-        let operations = functions.map(|function| match function {
-            Function::Rep(times) => Operation::Function(Function::Rep(times.min(most))),
-            other => Operation::Function(other),
-        });
-        terminal.execute_with(operations, observer)
     }
 }
 

@@ -22,6 +22,11 @@ impl Decoder {
         }
     }
 
+    /// The beginning of a character that is not whole yet.
+    pub(crate) fn tail(&self) -> &[u8] {
+        &self.tail
+    }
+
     /// Ends the stream: appends U+FFFD when a character was left unfinished. The decoder can be used again.
     pub fn finish(&mut self, text: &mut String) {
         if !self.tail.is_empty() {

@@ -103,6 +103,24 @@ fn row(LinkedSession { session, links }: &LinkedSession) -> [String; 9] {
     ]
 }
 
+/// Who, where, why and who said yes, in one line; of several links the surest.
+pub(super) fn facts(LinkedSession { session, links }: &LinkedSession) -> String {
+    let or = |text: Option<&str>, other: &str| text.map_or_else(|| other.to_owned(), |text| visible(text).into_owned());
+    let who = format!(
+        "{} on {}",
+        or(session.actor.as_deref(), "somebody"),
+        or(session.target.as_deref(), "an unknown target")
+    );
+    let Some(link) = links.first() else { return who };
+    let reason = or(link.reason.as_deref().or(session.reason.as_deref()), "no reason");
+    let approved = if link.approvers.is_empty() {
+        "nobody said yes".to_owned()
+    } else {
+        format!("approved by {} ({})", visible(&link.approvers.join(", ")), link.link_method)
+    };
+    format!("{who} | {reason} | {approved}")
+}
+
 /// The same as CSV, one line a link.
 pub(super) fn sessions_csv(page: &SessionPage, out: &mut impl Write) -> io::Result<()> {
     writeln!(

@@ -4,8 +4,9 @@ use std::io;
 
 use avt::observer::Transcript;
 
+use crate::emulator::Emulator;
 use crate::recording::Recording;
-use crate::screen::{Emulator, printable};
+use crate::screen::printable;
 
 /// Writes the transcript of a recording: what was on the primary screen, as lines, each written once.
 ///

@@ -9,23 +9,23 @@ use crate::screen::{Cell, Screen};
 /// What the viewer's terminal shows.
 pub(super) struct Painter {
     cols: usize,
-    /// Rows for the screen; the status line is below them.
+    /// Rows for the screen; the lines of the player's state are below them.
     rows: usize,
     /// What was painted; `None` where that is not known.
     painted: Vec<Option<Vec<Cell>>>,
-    status: Option<String>,
+    status: Vec<Option<String>>,
 }
 
 impl Painter {
-    /// For a terminal of this size, of whose content nothing is known.
-    pub(super) fn new(cols: u16, rows: u16) -> Self {
-        let rows = usize::from(rows).saturating_sub(1);
-        Self { cols: cols.into(), rows, painted: vec![None; rows], status: None }
+    /// For a terminal of this size, of whose content nothing is known, with so many lines of state.
+    pub(super) fn new(cols: u16, rows: u16, lines: usize) -> Self {
+        let rows = usize::from(rows).saturating_sub(lines);
+        Self { cols: cols.into(), rows, painted: vec![None; rows], status: vec![None; lines] }
     }
 
-    /// What has to be written for the terminal to show a screen and a status line. It holds no control characters but
+    /// What has to be written for the terminal to show a screen and the last of these lines. It holds no control characters but
     /// those that are written here.
-    pub(super) fn paint(&mut self, screen: &Screen, status: &str) -> String {
+    pub(super) fn paint(&mut self, screen: &Screen, status: &[String]) -> String {
         let mut out = String::new();
         let cursor = screen.cursor();
         let mut rows = screen.rows();
@@ -39,17 +39,20 @@ impl Painter {
                 *painted = Some(row);
             }
         }
-        if self.status.as_deref() != Some(status) {
-            let text: String = status.chars().map(ascii).take(self.cols).collect();
-            go_to(self.rows, 0, &mut out);
-            let _ = write!(out, "\x1b[0;7m{text:width$}\x1b[0m", width = self.cols);
-            self.status = Some(status.to_owned());
+        let shown = status.get(status.len().saturating_sub(self.status.len())..).unwrap_or_default();
+        for (n, (painted, line)) in self.status.iter_mut().zip(shown).enumerate() {
+            if painted.as_ref() != Some(line) {
+                let text: String = line.chars().map(ascii).take(self.cols).collect();
+                go_to(self.rows + n, 0, &mut out);
+                let _ = write!(out, "\x1b[0;7m{text:width$}\x1b[0m", width = self.cols);
+                *painted = Some(line.clone());
+            }
         }
         out
     }
 }
 
-/// The status line is padded by counting characters, so each has to be one column wide.
+/// These lines are padded by counting characters, so each has to be one column wide.
 fn ascii(character: char) -> char {
     if matches!(character, ' '..='~') { character } else { '?' }
 }

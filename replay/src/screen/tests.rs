@@ -1,3 +1,4 @@
+use custody_schemas::frame::Code;
 use proptest::prelude::*;
 
 use super::*;

@@ -24,13 +24,13 @@ fn expected(screen: &Screen, cols: usize, rows: usize) -> Vec<Vec<Cell>> {
 #[test]
 fn only_changed_rows_are_painted() {
     let mut screen = Screen::new(Size { cols: 10, rows: 3 });
-    let mut painter = Painter::new(20, 4);
+    let mut painter = Painter::new(20, 4, 1);
     show(&mut screen, "one\r\ntwo\r\n");
-    let first = painter.paint(&screen, "status");
+    let first = painter.paint(&screen, &["status".to_owned()]);
     assert!(first.contains("one") && first.contains("two") && first.contains("status"));
-    assert_eq!(painter.paint(&screen, "status"), "");
+    assert_eq!(painter.paint(&screen, &["status".to_owned()]), "");
     show(&mut screen, "\x1b[2;1HTWO");
-    let next = painter.paint(&screen, "status");
+    let next = painter.paint(&screen, &["status".to_owned()]);
     assert!(next.contains("TWO") && !next.contains("one") && !next.contains("status"), "{next:?}");
 }
 
@@ -38,7 +38,7 @@ fn only_changed_rows_are_painted() {
 fn nothing_recorded_acts_on_the_viewers_terminal() {
     let mut screen = Screen::new(Size { cols: 40, rows: 3 });
     show(&mut screen, "\x1b]52;c;aGk=\x07\x1b]0;title\x07\x1b[6n\x1b[c\x1bP$qm\x1b\\\u{9b}5n\x1b[?1003h\x1b[3Jok");
-    let painted = Painter::new(40, 4).paint(&screen, "\x1b]0;session\x07\u{9b}6n");
+    let painted = Painter::new(40, 4, 1).paint(&screen, &["\x1b]0;session\x07\u{9b}6n".to_owned()]);
     assert!(painted.contains("ok"));
     // What is left beside text are the positions, attributes and erasures that the painter writes.
     for sequence in painted.split('\x1b').skip(1) {
@@ -54,9 +54,9 @@ fn nothing_recorded_acts_on_the_viewers_terminal() {
 fn a_wide_character_is_not_cut_in_two() {
     let mut screen = Screen::new(Size { cols: 10, rows: 1 });
     show(&mut screen, "\x1b[?25labc界");
-    let painted = Painter::new(4, 2).paint(&screen, "a long status");
+    let painted = Painter::new(4, 2, 1).paint(&screen, &["a long status".to_owned()]);
     assert!(painted.contains("abc\x1b") && !painted.contains('界') && painted.contains("a lo"), "{painted:?}");
-    assert_eq!(Painter::new(0, 0).paint(&screen, "status"), "\x1b[1;1H\x1b[0;7m\x1b[0m");
+    assert_eq!(Painter::new(0, 0, 1).paint(&screen, &["status".to_owned()]), "\x1b[1;1H\x1b[0;7m\x1b[0m");
 }
 
 proptest! {
@@ -64,7 +64,7 @@ proptest! {
     #[test]
     fn prop_what_is_painted_is_what_was_shown(events in soup(), cols in 1..30u16, rows in 2..12u16) {
         let mut screen = Screen::new(Size { cols: 20, rows: 8 });
-        let mut painter = Painter::new(cols, rows);
+        let mut painter = Painter::new(cols, rows, 1);
         let mut viewer = Screen::new(Size { cols, rows });
         let (cols, rows) = (usize::from(cols), usize::from(rows) - 1);
         for (n, event) in events.iter().enumerate() {
@@ -72,7 +72,7 @@ proptest! {
             if n % 3 != 0 {
                 continue;
             }
-            show(&mut viewer, &painter.paint(&screen, "status"));
+            show(&mut viewer, &painter.paint(&screen, &["status".to_owned()]));
             let shown: Vec<Vec<Cell>> = viewer.rows().collect();
             prop_assert!(shown.last().unwrap()[0].pen.is_inverse());
             for (row, expected) in expected(&screen, cols, rows).iter().enumerate() {

@@ -1,0 +1,113 @@
+//! From recorded bytes to a terminal.
+//!
+//! It has no lines above the screen: a keyframe could not hold them, and what a window shows that grows must not depend on
+//! where somebody began to watch.
+
+use avt::parser::{Function, State};
+use avt::{Observer, Operation, Parser, Terminal};
+use custody_schemas::frame::Code;
+
+use crate::recording::{Timed, resize};
+use crate::size::Size;
+use crate::utf8::Decoder;
+
+/// So much of a sequence is kept while it is not over, in bytes: more than any that has an effect.
+const UNFINISHED_BYTES_MAX: usize = 4096;
+
+/// The terminal with what leads from recorded bytes to it.
+pub(crate) struct Emulator {
+    terminal: Terminal,
+    parser: Parser,
+    /// What was read of a sequence that is not over, as far as it matters.
+    unfinished: String,
+    decoder: Decoder,
+    /// Kept for its memory.
+    text: String,
+}
+
+impl Emulator {
+    pub(crate) fn new(size: Size) -> Self {
+        let Size { cols, rows } = size.emulated();
+        #[expect(clippy::expect_used, reason = "only a size of 0 is refused")]
+        let terminal = Terminal::new(cols.into(), rows.into()).expect("an emulated size is at least 1x1");
+        Self {
+            terminal,
+            parser: Parser::new(),
+            unfinished: String::new(),
+            decoder: Decoder::default(),
+            text: String::new(),
+        }
+    }
+
+    /// A terminal as it was when [`dump`](Self::dump) was asked.
+    pub(crate) fn restored(size: Size, dump: &str, tail: &[u8]) -> Self {
+        let mut emulator = Self::new(size);
+        emulator.text.push_str(dump);
+        emulator.feed(());
+        emulator.text.clear();
+        emulator.decoder.push(tail, &mut emulator.text);
+        emulator
+    }
+
+    /// Text that makes an empty terminal of this size into this one, and the beginning of a character that is not whole
+    /// yet.
+    pub(crate) fn dump(&self) -> (String, Vec<u8>) {
+        (self.terminal.dump() + &self.unfinished, self.decoder.tail().to_vec())
+    }
+
+    pub(crate) fn terminal(&self) -> &Terminal {
+        &self.terminal
+    }
+
+    pub(crate) fn size(&self) -> Size {
+        let (cols, rows) = self.terminal.size();
+        let within = |number: usize| u16::try_from(number).unwrap_or(u16::MAX);
+        Size { cols: within(cols), rows: within(rows) }
+    }
+
+    /// Applies an event; `None` when it has no effect on a terminal.
+    pub(crate) fn apply<O: Observer>(&mut self, event: &Timed, observer: O) -> Option<O::Output> {
+        match event.code {
+            Code::Output => {
+                self.text.clear();
+                self.decoder.push(&event.data, &mut self.text);
+                Some(self.feed(observer))
+            }
+            Code::Resize => {
+                let Size { cols, rows } = resize(&event.data)?.emulated();
+                Some(self.terminal.resize_with(cols.into(), rows.into(), observer))
+            }
+            _ => None,
+        }
+    }
+
+    /// Shows what is left of a character that the recording's end has cut.
+    pub(crate) fn end<O: Observer>(&mut self, observer: O) -> O::Output {
+        self.text.clear();
+        self.decoder.finish(&mut self.text);
+        self.feed(observer)
+    }
+
+    fn feed<O: Observer>(&mut self, observer: O) -> O::Output {
+        let Self { terminal, parser, unfinished, text, .. } = self;
+        let (cols, rows) = terminal.size();
+        // "Repeat the last character 65535 times" is 8 bytes: 1 MB of it would take minutes. No program repeats more
+        // than a screenful.
+        let most = u16::try_from(cols.saturating_mul(rows)).unwrap_or(u16::MAX);
+        let functions = text.chars().filter_map(|character| {
+            let function = parser.feed(character);
+            match parser.state {
+                State::Ground => unfinished.clear(),
+                // A control in the middle of a sequence has its effect at once.
+                _ if function.is_none() && unfinished.len() < UNFINISHED_BYTES_MAX => unfinished.push(character),
+                _ => {}
+            }
+            function
+        });
+        let operations = functions.map(|function| match function {
+            Function::Rep(times) => Operation::Function(Function::Rep(times.min(most))),
+            other => Operation::Function(other),
+        });
+        terminal.execute_with(operations, observer)
+    }
+}

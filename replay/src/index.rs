@@ -1,0 +1,247 @@
+//! What is found out of a recording by playing it once: from where it can be shown at any time, every text that was on the
+//! screen, and the commands.
+//!
+//! An [`Indexer`] takes one event after the other, in memory that does not grow with the recording, as long as what it has
+//! found is [taken](Indexer::take) from it. What it finds depends on the events alone.
+
+mod commands;
+mod lines;
+
+use avt::observer::{Observation, Observer};
+use avt::parser::{DecMode, Function};
+use avt::{Line, Operation, Terminal};
+use custody_schemas::frame::Code;
+
+pub use self::commands::{Command, CommandSource};
+pub use self::lines::ScreenText;
+use crate::emulator::Emulator;
+use crate::recording::{Recording, Timed};
+use crate::size::Size;
+
+/// A segment is closed when it has this many bytes of output: what has to be played to show any time in it.
+pub const SEGMENT_BYTES: u64 = 256 * 1024;
+
+/// A segment is closed after this much time with something happening, in microseconds.
+pub const SEGMENT_ACTIVE_US: i64 = 30_000_000;
+
+/// A segment that is closed for its time alone has this many bytes of output: less is played at once from further back.
+const SEGMENT_BYTES_MIN: u64 = 4 * 1024;
+
+/// Time without an event counts as active up to here, in microseconds.
+const IDLE_US: i64 = 1_000_000;
+
+/// All keyframes together take no more than one part in so many of the output, and [`KEYFRAME_BYTES_FREE`].
+const KEYFRAME_SHARE: u64 = 5;
+
+/// What keyframes may take besides.
+const KEYFRAME_BYTES_FREE: u64 = 1024 * 1024;
+
+/// The screen is read when nothing has happened for so long, or when so much time has passed since it was read, in
+/// microseconds of the recording: nobody has read what was gone sooner.
+const READ_US: i64 = 50_000;
+
+/// A run of events that is shown from a keyframe.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Segment {
+    /// Time of its first event, in microseconds since the start of the recording; the first segment begins at 0.
+    pub start_us: i64,
+    /// Time of its last event.
+    pub end_us: i64,
+    /// Size of the terminal at its beginning, as it is emulated.
+    pub size: Size,
+    /// Escape sequences that make an empty terminal of this size what it was before the first event.
+    pub init: String,
+    /// The beginning of a character that the cut has parted.
+    pub tail: Vec<u8>,
+    /// Number of events of the recording before it.
+    pub first_event: usize,
+    /// Number of its events.
+    pub events: usize,
+    /// Bytes of its output.
+    pub output_bytes: u64,
+}
+
+/// What was found.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Found {
+    /// Segments that are closed, in order.
+    pub segments: Vec<Segment>,
+    /// Texts that went from the screen, in the order in which they went.
+    pub texts: Vec<ScreenText>,
+    /// Commands that are over, or were followed by another.
+    pub commands: Vec<Command>,
+}
+
+/// Plays a recording once.
+pub struct Indexer {
+    emulator: Emulator,
+    reader: Reader,
+    open: Segment,
+    /// Time of the open segment in which something happened.
+    active_us: i64,
+    /// The event before was a resize.
+    is_resized: bool,
+    /// The screen was read at this time, or before.
+    read_us: i64,
+    events: usize,
+    output_bytes: u64,
+    keyframe_bytes: u64,
+    segments: Vec<Segment>,
+}
+
+/// Reads the screen.
+#[derive(Default)]
+struct Reader {
+    time_us: i64,
+    lines: lines::Lines,
+    commands: commands::Commands,
+}
+
+impl Reader {
+    fn read(&mut self, terminal: &Terminal) {
+        self.lines.read(terminal, self.time_us);
+        self.commands.read(terminal, self.time_us);
+    }
+}
+
+impl Observer for Reader {
+    type Output = ();
+
+    fn before(&mut self, context: &mut Observation<'_>, operation: &Operation) {
+        if clears(operation) {
+            self.read(context.terminal());
+        }
+        self.commands.before(context, operation);
+    }
+
+    fn evicted(&mut self, context: &mut Observation<'_>, line: &Line) {
+        self.lines.scrolled(line, self.time_us);
+        self.commands.evicted(context, line);
+    }
+
+    fn end(&mut self, context: &mut Observation<'_>) {
+        self.commands.end(context, self.time_us);
+    }
+}
+
+/// Whether an operation may take from the screen what nothing else is written over, or show the other screen.
+fn clears(operation: &Operation) -> bool {
+    let is_switch = |mode: &DecMode| matches!(mode, DecMode::AltScreenBuffer | DecMode::SaveCursorAltScreenBuffer);
+    match operation {
+        Operation::Resize { .. } | Operation::Function(Function::Ed(_) | Function::Ris) => true,
+        Operation::Function(Function::Decset(modes) | Function::Decrst(modes)) => {
+            modes.as_slice().iter().any(is_switch)
+        }
+        Operation::Function(_) => false,
+    }
+}
+
+impl Indexer {
+    /// For a recording with a terminal of this size at its start.
+    pub fn new(size: Size) -> Self {
+        Self {
+            emulator: Emulator::new(size),
+            reader: Reader::default(),
+            open: Segment {
+                start_us: 0,
+                end_us: 0,
+                size: size.emulated(),
+                init: String::new(),
+                tail: Vec::new(),
+                first_event: 0,
+                events: 0,
+                output_bytes: 0,
+            },
+            active_us: 0,
+            is_resized: false,
+            read_us: 0,
+            events: 0,
+            output_bytes: 0,
+            keyframe_bytes: 0,
+            segments: Vec::new(),
+        }
+    }
+
+    /// The next event; its time is not before that of the event before it.
+    pub fn push(&mut self, event: &Timed) {
+        let idle_us = event.time_us.saturating_sub(self.reader.time_us);
+        if idle_us >= READ_US || event.time_us.saturating_sub(self.read_us) >= READ_US {
+            self.read();
+            self.read_us = event.time_us;
+        }
+        if self.is_to_be_cut() {
+            self.cut(event.time_us);
+        }
+        self.active_us += idle_us.min(IDLE_US);
+        self.reader.time_us = event.time_us;
+        let _ = self.emulator.apply(event, &mut self.reader);
+        self.is_resized = event.code == Code::Resize;
+        self.open.end_us = event.time_us;
+        self.open.events += 1;
+        self.events += 1;
+        if event.code == Code::Output {
+            self.open.output_bytes += event.data.len() as u64;
+            self.output_bytes += event.data.len() as u64;
+        }
+    }
+
+    /// What was found since it was asked the last time; what is still on the screen is not among it.
+    pub fn take(&mut self) -> Found {
+        Found {
+            segments: std::mem::take(&mut self.segments),
+            texts: self.reader.lines.take(),
+            commands: self.reader.commands.take(),
+        }
+    }
+
+    /// What was found since then, when the recording is over: also what is on the screen.
+    pub fn finish(mut self) -> Found {
+        self.emulator.end(&mut self.reader);
+        self.read();
+        self.reader.lines.finish(self.reader.time_us);
+        self.reader.commands.finish();
+        self.segments.push(self.open.clone());
+        self.take()
+    }
+
+    fn read(&mut self) {
+        self.reader.read(self.emulator.terminal());
+    }
+
+    fn is_to_be_cut(&self) -> bool {
+        if self.open.events == 0 || self.keyframe_bytes > self.output_bytes / KEYFRAME_SHARE + KEYFRAME_BYTES_FREE {
+            return false;
+        }
+        let is_long = self.active_us >= SEGMENT_ACTIVE_US && self.open.output_bytes >= SEGMENT_BYTES_MIN;
+        // A player may have lines above its screen that come back when the window grows: it begins anew here.
+        self.is_resized || is_long || self.open.output_bytes >= SEGMENT_BYTES
+    }
+
+    fn cut(&mut self, start_us: i64) {
+        let (init, tail) = self.emulator.dump();
+        self.keyframe_bytes += init.len() as u64;
+        let size = self.emulator.size();
+        let next = Segment {
+            start_us,
+            end_us: start_us,
+            size,
+            init,
+            tail,
+            first_event: self.events,
+            events: 0,
+            output_bytes: 0,
+        };
+        self.segments.push(std::mem::replace(&mut self.open, next));
+        self.active_us = 0;
+    }
+}
+
+/// Everything that is found in a recording.
+pub fn index(recording: &Recording) -> Found {
+    let mut indexer = Indexer::new(recording.size);
+    recording.events.iter().for_each(|event| indexer.push(event));
+    indexer.finish()
+}
+
+#[cfg(test)]
+mod tests;
