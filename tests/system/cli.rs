@@ -201,19 +201,42 @@ fn a_pipe_is_written_into_and_stays_a_pipe() {
 #[test]
 fn replay_plays_and_gives_the_terminal_back() {
     const TEST: &str = "replay_plays_and_gives_the_terminal_back";
+    let Some(text) = replayed(TEST, &["--idle-limit", "100ms", "--speed", "16"], "journalctl") else { return };
+    assert!(text.contains("status=0"), "{text}");
+    assert!(text.contains("\u{1b}[?1049h") && text.contains("\u{1b}[?1049l"), "the other screen is used and left");
+    let is_settings = |line: &&str| line.contains(':') && line.chars().all(|c| c.is_ascii_hexdigit() || c == ':');
+    let settings: Vec<&str> = text.lines().map(str::trim).filter(is_settings).collect();
+    assert_eq!(settings.len(), 2, "{settings:?}");
+    assert_eq!(settings.first(), settings.last(), "the terminal is as it was");
+    say(&format!("{TEST}: {} bytes drawn", text.len()));
+}
+
+#[test]
+fn replay_begins_where_a_text_was_on_the_screen() {
+    const TEST: &str = "replay_begins_where_a_text_was_on_the_screen";
+    let Some(text) = replayed(TEST, &["--at-match", "journalctl"], "1x  PAUSED") else { return };
+    assert!(text.contains("journalctl"), "{text}");
+    assert!(text.contains("approved by") && text.contains("(explicit)"), "who said yes stands below it: {text}");
+    let Some(text) = replayed(TEST, &["--at-match", "nobody wrote this"], "no text \"nobody wrote this\"") else {
+        return;
+    };
+    assert!(text.contains("status=0"), "{text}");
+}
+
+/// What a terminal was sent by a replay of a session of the demo, left with `q` once a text was there; its settings are
+/// asked before and after. `None`, which is said, where there is no terminal to be had.
+fn replayed(test: &str, options: &[&str], until: &str) -> Option<String> {
     if Command::new("script").arg("--version").stdout(Stdio::null()).status().is_err() {
-        return crate::support::custody::skip(TEST, "script(1) of util-linux is not there");
+        crate::support::custody::skip(test, "script(1) of util-linux is not there");
+        return None;
     }
     let custody = Custody::existing(demo());
     let clean = session(&custody, "reason LIKE 'Investigating dashboard latency%'");
     let id = clean["session_id"].as_str().expect("an id");
-    // A terminal of its own, whose settings are asked before and after; the key `q` is typed once it plays.
-    let replay = format!(
-        "{} --data {} replay {id} --idle-limit 100ms --speed 16",
-        env!("CARGO_BIN_EXE_custody"),
-        demo().display()
-    );
-    let within = format!("stty rows 30 cols 100; stty -g; {replay}; echo status=$?; stty -g");
+    let options: Vec<String> = options.iter().map(|option| format!("'{option}'")).collect();
+    let replay =
+        format!("{} --data {} replay {id} {}", env!("CARGO_BIN_EXE_custody"), demo().display(), options.join(" "));
+    let within = format!("stty rows 30 cols 120; stty -g; {replay}; echo status=$?; stty -g");
     let mut child = Command::new("script")
         .args(["--quiet", "--return", "--command", &within, "/dev/null"])
         .env("TERM", "xterm-256color")
@@ -229,19 +252,13 @@ fn replay_plays_and_gives_the_terminal_back() {
             0 => break,
             read => output.extend_from_slice(&buffer[..read]),
         }
-        if !quit && String::from_utf8_lossy(&output).contains("journalctl") {
+        if !quit && String::from_utf8_lossy(&output).contains(until) {
             std::io::Write::write_all(&mut typed, b"q").expect("a key");
             quit = true;
         }
     }
     child.wait().expect("an end");
-    let text = String::from_utf8_lossy(&output);
-    assert!(quit, "nothing was played: {text}");
-    assert!(text.contains("status=0"), "{text}");
-    assert!(text.contains("\u{1b}[?1049h") && text.contains("\u{1b}[?1049l"), "the other screen is used and left");
-    let is_settings = |line: &&str| line.contains(':') && line.chars().all(|c| c.is_ascii_hexdigit() || c == ':');
-    let settings: Vec<&str> = text.lines().map(str::trim).filter(is_settings).collect();
-    assert_eq!(settings.len(), 2, "{settings:?}");
-    assert_eq!(settings.first(), settings.last(), "the terminal is as it was");
-    say(&format!("{TEST}: {} bytes drawn", output.len()));
+    let text = String::from_utf8_lossy(&output).into_owned();
+    assert!(quit, "{until:?} was never shown: {text}");
+    Some(text)
 }
