@@ -15,6 +15,7 @@ use custody_query::{Bounds, Engine, QueryStream, visible};
 use custody_replay::player::{self, PlayOptions, Start};
 use custody_replay::{Recording, encode};
 use custody_schemas::activity::Activity;
+use custody_schemas::time::to_rfc3339;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::activity::{Ended, Entry, Journal, asked};
@@ -248,14 +249,13 @@ pub(crate) async fn replay(config: &Config, args: &Replay) -> Result<(), Failure
         (None, None) => Start::default(),
         (None, Some(Moment::Elapsed(time_us))) => Start::At(time_us),
         (None, Some(Moment::At(at))) => {
-            let Some(started_at) = recording.started_at() else {
-                let failure = Failure::usage(anyhow::anyhow!(
-                    "nothing in the recording says when it was made; --at takes a time since its start, like 12:30"
-                ));
-                entry.end(Err(&failure)).await;
-                return Err(failure);
-            };
-            Start::At(at.saturating_sub(started_at))
+            match since_start(&recording, at) {
+                Ok(time_us) => Start::At(time_us),
+                Err(failure) => {
+                    entry.end(Err(&failure)).await;
+                    return Err(failure);
+                }
+            }
         }
     };
     let stop = shutdown::requested(None)?;
@@ -271,6 +271,25 @@ pub(crate) async fn replay(config: &Config, args: &Replay) -> Result<(), Failure
     let played = tokio::task::spawn_blocking(move || player::play(&recording, &options, &cancelled)).await;
     let played = played.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()));
     ended(entry, played.map(drop).map_err(Failure::from)).await
+}
+
+/// An instant as a time since the start of a recording, in microseconds.
+fn since_start(recording: &Recording, at: i64) -> Result<i64, Failure> {
+    let Some(started_at) = recording.started_at else {
+        return Err(Failure::usage(anyhow::anyhow!(
+            "nothing in the recording says when it was made; give a time since its start, like 12:30"
+        )));
+    };
+    let ended_at = started_at.saturating_add(recording.duration_us);
+    if !(started_at..=ended_at).contains(&at) {
+        return Err(Failure::usage(anyhow::anyhow!(
+            "{} is not in the recording, which goes from {} to {}",
+            to_rfc3339(at),
+            to_rfc3339(started_at),
+            to_rfc3339(ended_at)
+        )));
+    }
+    Ok(at.saturating_sub(started_at))
 }
 
 /// `custody export`

@@ -55,6 +55,18 @@ impl Emulator {
         (self.terminal.dump() + &self.unfinished, self.decoder.tail().to_vec())
     }
 
+    /// Whether both show the same now and whatever comes.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        let screen = |of: &Self| of.terminal.cursor();
+        let lines = |of: &Self| of.terminal.screen().visible_lines().cloned().collect::<Vec<_>>();
+        screen(self) == screen(other) && self.dump() == other.dump() && lines(self) == lines(other)
+    }
+
+    /// Whether it is in the middle of a sequence of which not all is kept.
+    pub(crate) fn is_lost(&self) -> bool {
+        self.unfinished.len() >= UNFINISHED_BYTES_MAX
+    }
+
     pub(crate) fn terminal(&self) -> &Terminal {
         &self.terminal
     }
@@ -96,8 +108,13 @@ impl Emulator {
         let most = u16::try_from(cols.saturating_mul(rows)).unwrap_or(u16::MAX);
         let functions = text.chars().filter_map(|character| {
             let function = parser.feed(character);
-            match parser.state {
-                State::Ground => unfinished.clear(),
+            match (parser.state, character) {
+                (State::Ground, _) => unfinished.clear(),
+                // It begins here, also where another was not over, and ends that.
+                (_, '\x1b' | '\u{90}' | '\u{98}' | '\u{9b}' | '\u{9d}'..='\u{9f}') => {
+                    unfinished.clear();
+                    unfinished.push(character);
+                }
                 // A control in the middle of a sequence has its effect at once.
                 _ if function.is_none() && unfinished.len() < UNFINISHED_BYTES_MAX => unfinished.push(character),
                 _ => {}

@@ -7,9 +7,10 @@
 mod commands;
 mod lines;
 
+use std::ops::Range;
+
 use avt::observer::{Observation, Observer};
-use avt::parser::{DecMode, Function};
-use avt::{Line, Operation, Terminal};
+use avt::{Line, Operation};
 use custody_schemas::frame::Code;
 
 pub use self::commands::{Command, CommandSource};
@@ -90,49 +91,34 @@ pub struct Indexer {
 }
 
 /// Reads the screen.
-#[derive(Default)]
 struct Reader {
     time_us: i64,
     lines: lines::Lines,
     commands: commands::Commands,
 }
 
-impl Reader {
-    fn read(&mut self, terminal: &Terminal) {
-        self.lines.read(terminal, self.time_us);
-        self.commands.read(terminal, self.time_us);
-    }
-}
-
 impl Observer for Reader {
     type Output = ();
 
     fn before(&mut self, context: &mut Observation<'_>, operation: &Operation) {
-        if clears(operation) {
-            self.read(context.terminal());
-        }
-        self.commands.before(context, operation);
+        self.lines.before(context, operation);
+        self.commands.before(context, operation, self.time_us);
+    }
+
+    fn dirty(&mut self, rows: Range<usize>) {
+        self.lines.dirty(rows);
+    }
+
+    fn after(&mut self, context: &mut Observation<'_>, operation: &Operation) {
+        self.lines.after(context, operation);
     }
 
     fn evicted(&mut self, context: &mut Observation<'_>, line: &Line) {
-        self.lines.scrolled(line, self.time_us);
         self.commands.evicted(context, line);
     }
 
     fn end(&mut self, context: &mut Observation<'_>) {
-        self.commands.end(context, self.time_us);
-    }
-}
-
-/// Whether an operation may take from the screen what nothing else is written over, or show the other screen.
-fn clears(operation: &Operation) -> bool {
-    let is_switch = |mode: &DecMode| matches!(mode, DecMode::AltScreenBuffer | DecMode::SaveCursorAltScreenBuffer);
-    match operation {
-        Operation::Resize { .. } | Operation::Function(Function::Ed(_) | Function::Ris) => true,
-        Operation::Function(Function::Decset(modes) | Function::Decrst(modes)) => {
-            modes.as_slice().iter().any(is_switch)
-        }
-        Operation::Function(_) => false,
+        self.commands.told(context, self.time_us);
     }
 }
 
@@ -141,7 +127,11 @@ impl Indexer {
     pub fn new(size: Size) -> Self {
         Self {
             emulator: Emulator::new(size),
-            reader: Reader::default(),
+            reader: Reader {
+                time_us: 0,
+                lines: lines::Lines::new(size.emulated().rows.into()),
+                commands: commands::Commands::default(),
+            },
             open: Segment {
                 start_us: 0,
                 end_us: 0,
@@ -174,6 +164,7 @@ impl Indexer {
         }
         self.active_us += idle_us.min(IDLE_US);
         self.reader.time_us = event.time_us;
+        self.reader.lines.advance(event.time_us, event.data.len());
         let _ = self.emulator.apply(event, &mut self.reader);
         self.is_resized = event.code == Code::Resize;
         self.open.end_us = event.time_us;
@@ -194,22 +185,37 @@ impl Indexer {
         }
     }
 
+    /// Texts that are not found yet begin at this time or after it.
+    pub fn settled_us(&self) -> i64 {
+        self.reader.lines.settled_us()
+    }
+
+    /// Number of texts, or of rows on which there was one, that are not kept, because there were too many.
+    pub fn missed(&self) -> u64 {
+        self.reader.lines.missed()
+    }
+
     /// What was found since then, when the recording is over: also what is on the screen.
     pub fn finish(mut self) -> Found {
+        self.read();
         self.emulator.end(&mut self.reader);
         self.read();
-        self.reader.lines.finish(self.reader.time_us);
+        self.reader.lines.finish(self.emulator.terminal());
         self.reader.commands.finish();
         self.segments.push(self.open.clone());
         self.take()
     }
 
     fn read(&mut self) {
-        self.reader.read(self.emulator.terminal());
+        self.reader.lines.read(self.emulator.terminal());
+        self.reader.commands.read(self.emulator.terminal());
     }
 
     fn is_to_be_cut(&self) -> bool {
-        if self.open.events == 0 || self.keyframe_bytes > self.output_bytes / KEYFRAME_SHARE + KEYFRAME_BYTES_FREE {
+        if self.open.events == 0
+            || self.emulator.is_lost()
+            || self.keyframe_bytes > self.output_bytes / KEYFRAME_SHARE + KEYFRAME_BYTES_FREE
+        {
             return false;
         }
         let is_long = self.active_us >= SEGMENT_ACTIVE_US && self.open.output_bytes >= SEGMENT_BYTES_MIN;
@@ -219,6 +225,11 @@ impl Indexer {
 
     fn cut(&mut self, start_us: i64) {
         let (init, tail) = self.emulator.dump();
+        self.active_us = 0;
+        // What no sequence can bring about (a cursor outside of the margins that it is counted from) is played.
+        if !self.emulator.is_same(&Emulator::restored(self.emulator.size(), &init, &tail)) {
+            return;
+        }
         self.keyframe_bytes += init.len() as u64;
         let size = self.emulator.size();
         let next = Segment {
@@ -232,7 +243,6 @@ impl Indexer {
             output_bytes: 0,
         };
         self.segments.push(std::mem::replace(&mut self.open, next));
-        self.active_us = 0;
     }
 }
 

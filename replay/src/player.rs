@@ -95,7 +95,7 @@ pub fn is_terminal() -> bool {
 /// left and right go 5 s back and forth, with Shift a tenth of the recording, `1` to `9` to so many tenths, `+` and `-`
 /// double and halve the speed, `0` or Home goes to the start, `G` or End to the end. `]` and `[` go to the next and the
 /// last marker, `}` and `{` to the next and the last command. `/` asks for a text and goes to where it comes onto the
-/// screen next, and waits there; `n` and `N` to the next and the last such place. `w` shows the wall clock. `q`, Esc and Ctrl-C leave.
+/// screen next, and waits there; `n` and `N` to the next and the last such place. `q`, Esc and Ctrl-C leave.
 ///
 /// # Errors
 ///
@@ -279,7 +279,7 @@ impl<'a> Player<'a> {
             ahead: &recording.events,
             finder,
             facts: options.facts.clone(),
-            start_at: recording.started_at(),
+            start_at: recording.started_at,
             asked: None,
             is_waiting: wanted.is_some(),
             wanted,
@@ -295,10 +295,10 @@ impl<'a> Player<'a> {
     /// Goes to the first match, once it is known.
     fn begin(&mut self, now: Duration) {
         if self.is_waiting {
-            self.is_waiting = false;
-            // At the very beginning, too.
-            self.go(now, Place::Match, "text", |times, _| times.first().copied());
-            self.is_waiting = !self.note.is_empty() && !self.finder.is_done();
+            let settled_us = self.finder.settled_us();
+            // At the very beginning, too; but not while an earlier one may still be found.
+            self.go(now, Place::Match, "text", |times, _| times.first().copied().filter(|first| *first <= settled_us));
+            self.is_waiting = !self.note.is_empty() && settled_us < i64::MAX;
         }
     }
 
@@ -396,6 +396,8 @@ impl<'a> Player<'a> {
     /// Goes to one of the times of what is looked for, chosen by the time that is shown; at a match it waits.
     fn go(&mut self, now: Duration, place: Place, which: &str, choose: impl Fn(&[i64], i64) -> Option<i64>) {
         let markers = || self.recording.events.iter().filter(|event| event.code == Code::Marker);
+        // Looked at before the places are: what is said of them must not be older than they are.
+        let is_done = self.finder.settled_us() == i64::MAX;
         let times = match (place, &self.wanted) {
             (Place::Marker, _) => markers().map(|event| event.time_us).collect(),
             (Place::Command, _) => self.finder.commands(),
@@ -420,8 +422,12 @@ impl<'a> Player<'a> {
                     (Place::Match, wanted) => format!("no {which} {:?}", wanted.as_ref().map_or("", Wanted::as_str)),
                 };
                 // Markers are known from the beginning.
-                let is_known = place == Place::Marker || self.finder.is_done();
-                self.note = if is_known { what } else { format!("{what} so far") };
+                self.note = match (place, self.finder.missed()) {
+                    (Place::Marker, _) => what,
+                    _ if !is_done => format!("{what} so far"),
+                    (Place::Match, missed) if missed > 0 => format!("{what}, but {missed} lines were too much to keep"),
+                    _ => what,
+                };
             }
         }
     }

@@ -36,6 +36,8 @@ pub struct Recording {
     pub ended: bool,
     /// Time of the last piece, in microseconds since the start.
     pub duration_us: i64,
+    /// The wall clock at the start: by the recorder's own word where it gave one, else by the first piece with a time.
+    pub started_at: Option<Micros>,
 }
 
 /// An event of a recording.
@@ -220,11 +222,6 @@ impl Recording {
         }));
         recording.findings.sort_by_key(Finding::at_us);
         recording
-    }
-
-    /// The wall clock at its start, by the first event that has one.
-    pub fn started_at(&self) -> Option<Micros> {
-        self.events.iter().find_map(|event| event.at?.checked_sub(event.time_us))
     }
 
     /// How far the recording can be relied on.

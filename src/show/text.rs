@@ -103,22 +103,31 @@ fn row(LinkedSession { session, links }: &LinkedSession) -> [String; 9] {
     ]
 }
 
-/// Who, where, why and who said yes, in one line; of several links the surest.
+/// Who said yes, who was where, and why, in one line; of several links the surest. What somebody wrote himself stands
+/// last and in quotes, so that it cannot pass for the rest.
 pub(super) fn facts(LinkedSession { session, links }: &LinkedSession) -> String {
-    let or = |text: Option<&str>, other: &str| text.map_or_else(|| other.to_owned(), |text| visible(text).into_owned());
-    let who = format!(
-        "{} on {}",
-        or(session.actor.as_deref(), "somebody"),
-        or(session.target.as_deref(), "an unknown target")
-    );
-    let Some(link) = links.first() else { return who };
-    let reason = or(link.reason.as_deref().or(session.reason.as_deref()), "no reason");
-    let approved = if link.approvers.is_empty() {
-        "nobody said yes".to_owned()
-    } else {
-        format!("approved by {} ({})", visible(&link.approvers.join(", ")), link.link_method)
+    const NAME_CHARS: usize = 40;
+    let name = |name: &str| {
+        let short: String = visible(name).chars().take(NAME_CHARS).collect();
+        let plain = |c: char| c.is_ascii_alphanumeric() || "@._-/:+".contains(c);
+        if short.chars().all(plain) { short } else { format!("{short:?}") }
     };
-    format!("{who} | {reason} | {approved}")
+    let or = |text: Option<&str>, other: &str| text.map_or_else(|| other.to_owned(), name);
+    let link = links.first();
+    let approved = match link {
+        Some(link) if !link.approvers.is_empty() => {
+            let by: Vec<String> = link.approvers.iter().take(3).map(|approver| name(approver)).collect();
+            let more = if link.approvers.len() > by.len() { ", ..." } else { "" };
+            let late = if link.approved_before_start == Some(false) { " AFTER the start" } else { "" };
+            format!("approved{late} by {}{more} ({})", by.join(", "), link.link_method)
+        }
+        _ => "nobody said yes".to_owned(),
+    };
+    let who = or(session.actor.as_deref(), "somebody");
+    let target = or(session.target.as_deref(), "an unknown target");
+    let reason = link.and_then(|link| link.reason.as_deref()).or(session.reason.as_deref());
+    let reason = reason.map_or_else(|| "no reason".to_owned(), |reason| format!("reason {:?}", visible(reason)));
+    format!("{approved} | {who} on {target} | {reason}")
 }
 
 /// The same as CSV, one line a link.

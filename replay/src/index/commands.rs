@@ -1,6 +1,7 @@
 //! Which commands were given to a shell.
 
 use avt::observer::{Observation, Observer, ShellEvent, ShellTracker};
+use avt::parser::{Function, Osc, ShellIntegration};
 use avt::{Line, Operation, ScreenKind, Terminal};
 
 use super::lines::visible;
@@ -43,62 +44,79 @@ pub struct Command {
 /// The longest prompt that is taken for one, in characters.
 const PROMPT_CHARACTERS_MAX: usize = 120;
 
+/// The longest line with a prompt that is read, in bytes.
+const LINE_BYTES_MAX: usize = 16 * 1024;
+
 #[derive(Default)]
 pub(super) struct Commands {
     shell: ShellTracker,
-    /// A shell tells itself where its commands are: nothing is guessed.
-    is_told: bool,
     /// The command that runs, of those that the shell tells.
     running: Option<Command>,
     /// Lines that have left the screen at its top.
     evicted: u64,
     waiting: Option<Waiting>,
+    /// A command that the shell may still tell better.
+    guessed: Option<Command>,
     found: Vec<Command>,
 }
 
 /// A prompt at which the cursor stood.
 struct Waiting {
-    /// The number of its line, those counted that have left the screen.
+    /// The number of its first row, those counted that have left the screen.
     line: u64,
     /// What stood before the cursor.
     prompt: String,
     /// Its text, as far as it has left the screen.
     left: Option<String>,
-    /// The next row to leave is of the same line.
-    is_leaving: bool,
 }
 
 impl Waiting {
     fn leave(&mut self, number: u64, line: &Line) {
-        if number == self.line || self.is_leaving {
-            self.left.get_or_insert_default().extend(line.chars());
-            self.is_leaving = line.is_wrapped();
+        let goes_on = self.left.is_some() && number > self.line;
+        if number == self.line || goes_on {
+            let left = self.left.get_or_insert_default();
+            if left.len() < LINE_BYTES_MAX {
+                left.extend(line.chars());
+            }
         }
     }
 
-    /// The text of its line.
-    fn text(&self, terminal: &Terminal, evicted: u64) -> String {
-        let row = usize::try_from(self.line.saturating_sub(evicted)).unwrap_or(usize::MAX);
+    /// What stands behind it, as long as the cursor is on its line.
+    fn typed(&self, terminal: &Terminal, evicted: u64) -> Option<String> {
+        let cursor = terminal.cursor();
+        let first = usize::try_from(self.line.saturating_sub(evicted)).ok()?;
         let mut text = self.left.clone().unwrap_or_default();
-        if self.left.is_none() || self.is_leaving {
-            for line in terminal.screen().visible_lines().skip(row) {
-                text.extend(line.chars());
-                if !line.is_wrapped() {
-                    break;
-                }
+        for (row, line) in terminal.screen().visible_lines().enumerate().skip(first) {
+            text.extend(line.chars());
+            if !line.is_wrapped() {
+                let text: String = text.trim_end().chars().map(printable).collect();
+                let typed = match text.strip_prefix(self.prompt.trim_end()) {
+                    Some(typed) if (first..=row).contains(&cursor.row) => typed,
+                    _ => return None,
+                };
+                return Some(visible(typed));
+            }
+            if text.len() > LINE_BYTES_MAX {
+                return None;
             }
         }
-        // The blank behind the prompt stays: of an empty command it is all that is there.
-        let typed = visible(&text);
-        if self.prompt.trim_end() == typed { self.prompt.clone() } else { typed }
+        None
     }
 }
 
 impl Commands {
-    pub(super) fn before(&mut self, context: &mut Observation<'_>, operation: &Operation) {
-        if matches!(operation, Operation::Resize { .. }) {
+    pub(super) fn before(&mut self, context: &mut Observation<'_>, operation: &Operation, time_us: i64) {
+        match operation {
             // Lines get other numbers.
-            self.waiting = None;
+            Operation::Resize { .. } => self.waiting = None,
+            // Enter.
+            Operation::Function(Function::Lf | Function::Nel) => self.entered(context.terminal(), time_us),
+            // It would look at the marks of all prompts at each.
+            Operation::Function(Function::Osc(Osc::ShellIntegration(ShellIntegration::PromptStart))) => {
+                self.told(context, time_us);
+                self.shell = ShellTracker::new();
+            }
+            Operation::Function(_) => {}
         }
         self.shell.before(context, operation);
     }
@@ -111,13 +129,14 @@ impl Commands {
         self.evicted += 1;
     }
 
-    pub(super) fn end(&mut self, context: &mut Observation<'_>, time_us: i64) {
+    /// What the shell has told.
+    pub(super) fn told(&mut self, context: &mut Observation<'_>, time_us: i64) {
         for event in self.shell.end(context) {
-            self.is_told = true;
             match event {
                 ShellEvent::PromptStarted(_) | ShellEvent::CommandCancelled { .. } => self.over(None, None),
                 ShellEvent::CommandSubmitted(command) => {
                     self.over(None, None);
+                    (self.waiting, self.guessed) = (None, None);
                     let text = command.text.map(|text| visible(&text)).unwrap_or_default();
                     let source = CommandSource::Shell;
                     self.running = Some(Command { at_us: time_us, until_us: None, text, exit_status: None, source });
@@ -133,38 +152,46 @@ impl Commands {
         }
     }
 
-    /// Looks for prompts, where no shell tells.
-    pub(super) fn read(&mut self, terminal: &Terminal, time_us: i64) {
-        if self.is_told || terminal.active_screen_kind() != ScreenKind::Primary {
+    /// The cursor leaves the row that it is on for the next.
+    fn entered(&mut self, terminal: &Terminal, time_us: i64) {
+        let Some(waiting) = &self.waiting else { return };
+        let Some(typed) = waiting.typed(terminal, self.evicted) else { return };
+        let text = typed.trim().to_owned();
+        self.waiting = None;
+        if !text.is_empty() {
+            let source = CommandSource::Prompt;
+            // A shell that tells says so in the same breath.
+            self.guess();
+            self.guessed = Some(Command { at_us: time_us, until_us: None, text, exit_status: None, source });
+        }
+    }
+
+    /// What was guessed is not told better.
+    fn guess(&mut self) {
+        self.found.extend(self.guessed.take());
+    }
+
+    /// Looks for a prompt.
+    pub(super) fn read(&mut self, terminal: &Terminal) {
+        self.guess();
+        if terminal.active_screen_kind() != ScreenKind::Primary {
             return;
         }
         let (row, col) = (terminal.cursor().row, terminal.cursor().col);
-        let here = self.evicted + row as u64;
-        if let Some(waiting) = self.waiting.take() {
-            let text = waiting.text(terminal, self.evicted);
-            let typed = text.strip_prefix(waiting.prompt.as_str()).map(str::trim);
-            match typed {
-                // Somebody still types, or the line is long and the cursor is on its next row.
-                Some(_) if here == waiting.line => {
-                    self.waiting = Some(waiting);
-                    return;
-                }
-                Some(typed) if here > waiting.line && !typed.is_empty() => {
-                    let (text, source) = (typed.to_owned(), CommandSource::Prompt);
-                    self.found.push(Command { at_us: time_us, until_us: None, text, exit_status: None, source });
-                }
-                _ => {}
-            }
+        if self.waiting.as_ref().is_some_and(|waiting| waiting.typed(terminal, self.evicted).is_some()) {
+            return;
         }
+        self.waiting = None;
         let Some(line) = terminal.screen().line(row) else { return };
         let cells = |from, count| line.cells().iter().skip(from).take(count).filter(|cell| cell.width() > 0);
         let before: String = cells(0, col).map(|cell| printable(cell.char())).collect();
         if looks_like_a_prompt(&before) && cells(col, usize::MAX).all(|cell| cell.char() == ' ') {
-            self.waiting = Some(Waiting { line: here, prompt: before, left: None, is_leaving: false });
+            self.waiting = Some(Waiting { line: self.evicted + row as u64, prompt: before, left: None });
         }
     }
 
     pub(super) fn finish(&mut self) {
+        self.guess();
         self.over(None, None);
     }
 

@@ -1,8 +1,15 @@
 //! Which texts were on the screen, and when.
+//!
+//! Rows are read when they have changed and nothing more happens for a while, and before something takes them from the
+//! screen: a scroll, a clear, a line that is erased or written anew from its beginning. So what was scrolled through in
+//! one go is found too. What rows hold moves as the terminal moves them.
 
 use std::collections::HashMap;
+use std::ops::Range;
 
-use avt::{Line, ScreenKind, Terminal};
+use avt::observer::Observation;
+use avt::parser::{DecMode, EdScope, ElScope, Function};
+use avt::{Line, Operation, ScreenKind, Terminal};
 
 use crate::screen::printable;
 
@@ -10,17 +17,33 @@ use crate::screen::printable;
 /// there is to land where it stood.
 const STANDS_US: i64 = 2_000_000;
 
-/// The longest text that is kept, in bytes: more than any terminal has on one line.
+/// A longer text is several, in bytes.
 const TEXT_BYTES_MAX: usize = 16 * 1024;
+
+/// So much of a text is also the beginning of the next, where a longer one is several: what is looked for may lie across.
+const OVERLAP_BYTES: usize = 512;
+
+/// So many cells are read for each byte of output, on the average: no recording can make reading it endless.
+const CELLS_PER_BYTE: i64 = 128;
+
+/// Cells that may be read besides, and that can be saved up.
+const CELLS_FREE: i64 = 16 * 1024 * 1024;
+
+/// Texts have no more than so many bytes for each byte of output, and [`TEXT_BYTES_FREE`].
+const TEXT_SHARE: u64 = 4;
+
+/// What texts may take besides, in bytes.
+const TEXT_BYTES_FREE: u64 = 16 * 1024 * 1024;
 
 /// A line of text that was on the screen. Lines that the terminal wrapped are one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ScreenText {
     /// When it began to be there, in microseconds since the start of the recording.
     pub from_us: i64,
-    /// When it went: was scrolled away, changed or cleared; of what was there at the end, when the recording ended.
+    /// When it went: was scrolled away, changed, cleared or hidden by the other screen; of what was there at the end,
+    /// when the recording ended.
     pub till_us: i64,
-    /// Row of the screen on which it was seen last, from 0; 0 where it was scrolled through too fast to be seen.
+    /// Row of the screen on which it was last, from 0.
     pub row: u16,
     /// It was on the alternate screen, that of editors and pagers.
     pub is_alternate: bool,
@@ -29,139 +52,525 @@ pub struct ScreenText {
 }
 
 /// What is on the screen.
-#[derive(Default)]
 pub(super) struct Lines {
-    /// In the order of their rows.
-    shown: Vec<Shown>,
+    rows: Vec<Row>,
     is_alternate: bool,
-    /// The rows of a line that leaves at the top, as far as they have left.
-    leaving: String,
-    gone: Vec<ScreenText>,
+    time_us: i64,
+    /// The margins between which the terminal scrolls, as rows.
+    margins: Range<usize>,
+    /// What has left of the line that goes on at the top of the margins.
+    above: Option<String>,
+    /// The same, if the operation at hand scrolls.
+    above_then: Option<String>,
+    /// The cursor was sent to the beginning of its row, and nothing came since.
+    is_returned: bool,
+    /// Rows that the operation at hand has changed: each time, and all of them.
+    dirty: Vec<Range<usize>>,
+    /// Texts that are no longer where they were, and when they went.
+    gone: Vec<(Shown, i64)>,
+    /// Rows with texts that were not there before.
+    fresh: Vec<usize>,
+    /// Cells that may still be read.
+    credit: i64,
+    /// Bytes that texts may still have.
+    text_bytes_left: u64,
+    missed: u64,
+    found: Vec<ScreenText>,
+}
+
+/// A row of the screen.
+#[derive(Debug, Clone, Default)]
+struct Row {
+    /// The line that begins on it, as it was read.
+    shown: Option<Shown>,
+    /// Number of rows of that line; 0 where none begins.
+    covers: usize,
+    /// When it changed, if it has changed since it was read.
+    changed_us: Option<i64>,
 }
 
 #[derive(Debug, Clone)]
 struct Shown {
-    row: u16,
+    row: usize,
     text: String,
     from_us: i64,
+    /// It reads like this since then.
+    since_us: i64,
     /// It is what is left of a text that was there before and is known.
     is_rest: bool,
 }
 
+/// What an operation may do to rows.
+enum Effect {
+    /// It takes rows at the top of a range, and moves those below up.
+    Up(Range<usize>, usize),
+    /// It takes rows at the bottom of a range, and moves those above down.
+    Down(Range<usize>, usize),
+    /// It takes what is on some rows.
+    Erase(Range<usize>),
+    /// It takes everything.
+    All,
+    /// It writes, or nothing.
+    None,
+}
+
 impl Lines {
-    /// A line has left the primary screen at its top.
-    pub(super) fn scrolled(&mut self, line: &Line, time_us: i64) {
-        if self.leaving.len() < TEXT_BYTES_MAX {
-            self.leaving.extend(line.chars());
+    pub(super) fn new(rows: usize) -> Self {
+        Self {
+            rows: vec![Row::default(); rows],
+            is_alternate: false,
+            time_us: 0,
+            margins: 0..rows,
+            above: None,
+            above_then: None,
+            is_returned: false,
+            dirty: Vec::new(),
+            gone: Vec::new(),
+            fresh: Vec::new(),
+            credit: CELLS_FREE,
+            text_bytes_left: TEXT_BYTES_FREE,
+            missed: 0,
+            found: Vec::new(),
         }
-        if line.is_wrapped() {
+    }
+
+    /// Something comes, at this time.
+    pub(super) fn advance(&mut self, time_us: i64, output_bytes: usize) {
+        self.time_us = time_us;
+        let bytes = i64::try_from(output_bytes).unwrap_or(i64::MAX);
+        self.credit = self.credit.saturating_add(bytes.saturating_mul(CELLS_PER_BYTE)).min(CELLS_FREE);
+        self.text_bytes_left = self.text_bytes_left.saturating_add(output_bytes as u64 * TEXT_SHARE);
+    }
+
+    /// Number of rows, or of texts, that went without being kept, because there were too many.
+    pub(super) fn missed(&self) -> u64 {
+        self.missed
+    }
+
+    /// Texts that come later begin at this time or after it.
+    pub(super) fn settled_us(&self) -> i64 {
+        let times = |row: &Row| [row.changed_us, row.shown.as_ref().map(|shown| shown.from_us)];
+        self.rows.iter().flat_map(times).flatten().min().unwrap_or(self.time_us)
+    }
+
+    pub(super) fn before(&mut self, context: &mut Observation<'_>, operation: &Operation) {
+        let terminal = context.terminal();
+        self.dirty.clear();
+        // By far the most.
+        if let Operation::Function(Function::Print(_)) = operation
+            && !self.is_returned
+            && terminal.cursor().col + 1 < terminal.size().0
+        {
             return;
         }
-        let text = visible(&std::mem::take(&mut self.leaving));
-        let first = if self.is_alternate || self.shown.is_empty() { None } else { Some(self.shown.remove(0)) };
-        match first {
-            Some(first) if text.starts_with(&first.text) => {
-                self.go(Shown { text, ..first }, time_us);
+        match self.effect(terminal, operation) {
+            Effect::Up(range, n) => {
+                self.read_rows(terminal, range.start..range.start + n);
+                self.above_then = self.above_after(terminal, &range, n);
             }
-            Some(first) => {
-                self.go(first, time_us);
-                self.go(Shown { row: 0, text, from_us: time_us, is_rest: false }, time_us);
-            }
-            None => self.go(Shown { row: 0, text, from_us: time_us, is_rest: false }, time_us),
+            Effect::Down(range, n) => self.read_rows(terminal, range.end.saturating_sub(n)..range.end),
+            Effect::Erase(range) => self.read_rows(terminal, range),
+            Effect::All => self.read(terminal),
+            Effect::None => {}
+        }
+        self.is_returned = match operation {
+            Operation::Function(Function::Cr) => true,
+            Operation::Function(Function::Sgr(_)) => self.is_returned,
+            _ => false,
+        };
+    }
+
+    /// What an operation may take, as the terminal does it (avt 0.19).
+    fn effect(&self, terminal: &Terminal, operation: &Operation) -> Effect {
+        let (cols, rows) = terminal.size();
+        let (cursor, margins) = (terminal.cursor(), self.margins.clone());
+        let here = cursor.row..cursor.row + 1;
+        let times = |n: &u16, range: &Range<usize>| usize::from((*n).max(1)).min(range.len());
+        let from_cursor = || if cursor.row < margins.end { cursor.row..margins.end } else { cursor.row..rows };
+        let Operation::Function(function) = operation else { return Effect::All };
+        match function {
+            Function::Print(_) if cursor.col + 1 >= cols && cursor.row + 1 == margins.end => Effect::Up(margins, 1),
+            Function::Print(_) if self.is_returned => Effect::Erase(here),
+            Function::Lf | Function::Nel if cursor.row + 1 == margins.end => Effect::Up(margins, 1),
+            Function::Ri if cursor.row == margins.start => Effect::Down(margins, 1),
+            Function::Su(n) => Effect::Up(margins.clone(), times(n, &margins)),
+            Function::Sd(n) => Effect::Down(margins.clone(), times(n, &margins)),
+            Function::Dl(n) => Effect::Up(from_cursor(), times(n, &from_cursor())),
+            Function::Il(n) => Effect::Down(from_cursor(), times(n, &from_cursor())),
+            Function::El(ElScope::All) => Effect::Erase(here),
+            Function::El(ElScope::ToRight) if cursor.col == 0 => Effect::Erase(here),
+            Function::Ed(EdScope::Below) => Effect::Erase(cursor.row + usize::from(cursor.col > 0)..rows),
+            Function::Ed(EdScope::Above) => Effect::Erase(0..cursor.row + 1),
+            Function::Ed(EdScope::All) | Function::Ris | Function::Decaln => Effect::All,
+            Function::Rep(_) if self.margins.len() < 2 || cursor.row + 1 >= self.margins.end => Effect::All,
+            Function::Rep(n) if usize::from(*n) + cursor.col >= cols => Effect::All,
+            Function::Decset(modes) | Function::Decrst(modes) if modes.as_slice().iter().any(is_switch) => Effect::All,
+            _ => Effect::None,
         }
     }
 
-    /// Reads the screen.
-    pub(super) fn read(&mut self, terminal: &Terminal, time_us: i64) {
-        let is_same_screen = self.is_alternate == is_alternate(terminal);
-        let mut before: Vec<Option<Shown>> = std::mem::take(&mut self.shown).into_iter().map(Some).collect();
-        // Of equal texts the upper one goes with the upper one.
-        let mut by_text: HashMap<&str, Vec<usize>> = HashMap::new();
-        let texts: Vec<String> = before.iter().flatten().map(|shown| shown.text.clone()).collect();
-        for (at, text) in texts.iter().enumerate().rev() {
-            by_text.entry(text).or_default().push(at);
+    pub(super) fn dirty(&mut self, rows: Range<usize>) {
+        // "Repeat the last character" tells of each.
+        match self.dirty.as_mut_slice() {
+            [_, .., last] => *last = last.start.min(rows.start)..last.end.max(rows.end),
+            _ => self.dirty.push(rows),
         }
-        let now = logical_lines(terminal);
-        let mut kept: Vec<Option<Shown>> = now
-            .iter()
-            .map(|(row, text)| {
-                let at = by_text.get_mut(text.as_str()).and_then(Vec::pop)?;
-                let shown = before.get_mut(at).and_then(Option::take)?;
-                Some(Shown { row: *row, ..shown })
-            })
-            .collect();
-        let by_row: HashMap<u16, usize> = before
-            .iter()
-            .enumerate()
-            .filter_map(|(at, shown)| shown.as_ref().filter(|_| is_same_screen).map(|shown| (shown.row, at)))
-            .collect();
-        for ((row, text), kept) in now.into_iter().zip(&mut kept) {
-            if kept.is_some() {
-                continue;
-            }
-            let old = by_row.get(&row).and_then(|at| before.get_mut(*at)).and_then(Option::take);
-            *kept = Some(self.changed(old, Shown { row, text, from_us: time_us, is_rest: false }, time_us));
-        }
-        before.into_iter().flatten().for_each(|shown| self.go(shown, time_us));
-        self.is_alternate = is_alternate(terminal);
-        self.shown = kept.into_iter().flatten().collect();
     }
 
-    /// What stands on a row after another text stood there.
-    fn changed(&mut self, old: Option<Shown>, new: Shown, time_us: i64) -> Shown {
-        let Some(old) = old else { return new };
-        let stood = time_us.saturating_sub(old.from_us) >= STANDS_US;
-        if new.text.starts_with(&old.text) && !stood {
-            return Shown { from_us: old.from_us, ..new };
+    pub(super) fn after(&mut self, context: &mut Observation<'_>, operation: &Operation) {
+        let terminal = context.terminal();
+        let (_, rows) = terminal.size();
+        let dirty = std::mem::take(&mut self.dirty);
+        self.apply(terminal, operation, &dirty);
+        self.dirty = dirty;
+        match operation {
+            Operation::Function(Function::Decstbm(top, bottom)) => {
+                let bottom = if *bottom == 0 { rows } else { usize::from(*bottom) };
+                let top = usize::from((*top).max(1)) - 1;
+                if top + 1 < bottom && bottom <= rows {
+                    self.margins = top..bottom;
+                }
+            }
+            Operation::Function(Function::Decstr | Function::Ris) => self.margins = 0..rows,
+            _ => {}
         }
-        let is_rest = old.text.starts_with(&new.text);
-        self.go(old, time_us);
-        Shown { is_rest, ..new }
+    }
+
+    fn apply(&mut self, terminal: &Terminal, operation: &Operation, dirty: &[Range<usize>]) {
+        let Some(first) = dirty.first() else { return };
+        let last = dirty.last().unwrap_or(first);
+        let times = |n: &u16| usize::from((*n).max(1)).min(first.len());
+        let (_, rows) = terminal.size();
+        let is_alternate = terminal.active_screen_kind() == ScreenKind::Alternate;
+        if rows != self.rows.len() || is_alternate != self.is_alternate {
+            return self.begin(terminal, rows, is_alternate);
+        }
+        let Operation::Function(function) = operation else { return self.begin(terminal, rows, is_alternate) };
+        match function {
+            Function::Lf | Function::Nel => self.up(first, 1),
+            Function::Print(_) if dirty.len() > 1 => {
+                self.up(first, 1);
+                self.change(last, self.time_us);
+            }
+            Function::Su(n) | Function::Dl(n) => self.up(first, times(n)),
+            Function::Ri => self.down(first, 1),
+            Function::Sd(n) | Function::Il(n) => self.down(first, times(n)),
+            Function::Ed(EdScope::All) | Function::Ris => self.clear(),
+            // Where it scrolled, what is where is not known.
+            Function::Rep(_) if dirty.iter().any(|range| range.len() > 1) => self.begin(terminal, rows, is_alternate),
+            _ => dirty.iter().for_each(|range| self.change(range, self.time_us)),
+        }
+    }
+
+    /// Nothing is there any more.
+    fn clear(&mut self) {
+        for row in 0..self.rows.len() {
+            self.leave(row);
+        }
+        self.rows.iter_mut().for_each(|row| row.changed_us = None);
+        self.above = None;
+        self.settle();
+    }
+
+    /// Everything may be elsewhere.
+    fn begin(&mut self, terminal: &Terminal, rows: usize, is_alternate: bool) {
+        for row in 0..self.rows.len() {
+            self.leave(row);
+        }
+        if is_alternate != self.is_alternate {
+            // A text does not move from one screen to the other.
+            self.settle();
+        }
+        if rows != self.rows.len() {
+            self.margins = 0..rows;
+        }
+        (self.above, self.is_alternate) = (None, is_alternate);
+        self.rows.clear();
+        self.rows.resize(rows, Row { changed_us: Some(self.time_us), ..Row::default() });
+        self.read(terminal);
+    }
+
+    fn change(&mut self, rows: &Range<usize>, time_us: i64) {
+        for row in self.rows.iter_mut().take(rows.end).skip(rows.start) {
+            row.changed_us.get_or_insert(time_us);
+        }
+    }
+
+    /// The text that begins on a row has gone from it.
+    fn leave(&mut self, row: usize) {
+        let Some(row) = self.rows.get_mut(row) else { return };
+        row.covers = 0;
+        self.gone.extend(row.shown.take().map(|shown| (shown, self.time_us)));
+    }
+
+    fn up(&mut self, range: &Range<usize>, n: usize) {
+        let end = range.start + n;
+        // Of a line that has not left whole, the rest goes on at the top.
+        let mut rest = None;
+        for row in range.start..end {
+            let Some(of) = self.rows.get_mut(row) else { continue };
+            self.missed += u64::from(of.changed_us.is_some());
+            if row + of.covers > end {
+                rest = of.shown.take().map(|shown| (shown, row + of.covers - end));
+            } else {
+                self.leave(row);
+            }
+        }
+        self.rotate(range, |rows| rows.rotate_left(n), range.end - n..range.end);
+        for row in self.rows.iter_mut().take(range.end).skip(range.start) {
+            if let Some(shown) = &mut row.shown {
+                shown.row = shown.row.saturating_sub(n);
+            }
+        }
+        if rest.is_some() {
+            self.leave(range.start);
+        }
+        if let (Some((shown, covers)), Some(row)) = (rest, self.rows.get_mut(range.start)) {
+            row.shown = Some(Shown { row: range.start, ..shown });
+            row.covers = covers;
+        }
+        self.above = self.above_then.take();
+        self.cut_above(range.start);
+        self.settle();
+    }
+
+    fn down(&mut self, range: &Range<usize>, n: usize) {
+        for row in range.end - n..range.end {
+            self.missed += u64::from(self.rows.get(row).is_some_and(|row| row.changed_us.is_some()));
+            self.leave(row);
+        }
+        self.rotate(range, |rows| rows.rotate_right(n), range.start..range.start + n);
+        for row in self.rows.iter_mut().take(range.end).skip(range.start) {
+            if let Some(shown) = &mut row.shown {
+                shown.row += n;
+            }
+        }
+        self.above = None;
+        self.settle();
+    }
+
+    /// Moves rows; those that come in are empty. A line does not go on across the ends of a range that scrolls.
+    fn rotate(&mut self, range: &Range<usize>, rotate: impl Fn(&mut [Row]), empty: Range<usize>) {
+        let before = range.start.checked_sub(1).map(|row| self.first_row(row));
+        let Some(rows) = self.rows.get_mut(range.clone()) else { return };
+        rotate(rows);
+        rows.iter_mut().rev().zip(1..).for_each(|(row, left)| row.covers = row.covers.min(left));
+        self.rows.iter_mut().take(empty.end).skip(empty.start).for_each(|row| *row = Row::default());
+        // What has gone up through the whole screen is whole.
+        let is_whole = range.len() == self.rows.len() && empty.end == range.end;
+        let last = range.end.checked_sub(1).filter(|_| !is_whole).map(|row| self.first_row(row));
+        for row in [before, last].into_iter().flatten() {
+            self.change(&(row..row + 1), self.time_us);
+        }
+    }
+
+    /// The first row of the line that was on a row when it was read.
+    fn first_row(&self, row: usize) -> usize {
+        let starts = (0..=row).rev().find(|start| self.rows.get(*start).is_some_and(|row| row.covers > 0));
+        starts.unwrap_or(row)
+    }
+
+    /// What will have left of the line at the top, when so many rows have left.
+    fn above_after(&self, terminal: &Terminal, range: &Range<usize>, n: usize) -> Option<String> {
+        let mut above = self.above.clone();
+        for row in range.start..range.start + n {
+            let line = terminal.screen().line(row)?;
+            if line.is_wrapped() {
+                read_cells(line, above.get_or_insert_default());
+            } else {
+                above = None;
+            }
+        }
+        above
+    }
+
+    /// What has left of a line without an end is a text, and its last part the beginning of the next.
+    fn cut_above(&mut self, row: usize) {
+        let Some(above) = self.above.as_mut().filter(|above| above.len() >= TEXT_BYTES_MAX) else { return };
+        let Some(shown) = self.rows.get_mut(row).and_then(|row| row.shown.as_mut()) else { return };
+        let rest = above.split_off(above.floor_char_boundary(above.len() - OVERLAP_BYTES));
+        let text = printables(std::mem::take(above)) + &printables(rest.clone());
+        let piece = Shown { text, ..shown.clone() };
+        (shown.text, shown.from_us, *above) = (printables(rest.clone()), self.time_us, rest);
+        self.gone.push((piece, self.time_us));
+    }
+
+    /// Reads the rows that have changed.
+    pub(super) fn read(&mut self, terminal: &Terminal) {
+        self.read_rows(terminal, 0..self.rows.len());
+    }
+
+    fn read_rows(&mut self, terminal: &Terminal, rows: Range<usize>) {
+        for row in rows {
+            if self.rows.get(row).is_some_and(|row| row.changed_us.is_some()) && self.credit > 0 {
+                self.read_line(terminal, row);
+            }
+        }
+        self.settle();
+    }
+
+    /// Reads the line that a row is of.
+    fn read_line(&mut self, terminal: &Terminal, row: usize) {
+        let is_wrapped = |row: usize| terminal.screen().line(row).is_some_and(Line::is_wrapped);
+        let start = (0..row).rev().take_while(|above| is_wrapped(*above)).last().unwrap_or(row);
+        let end = (row..self.rows.len()).find(|row| !is_wrapped(*row)).map_or(self.rows.len(), |last| last + 1);
+        let changed = self.rows.iter().take(end).skip(start).filter_map(|row| row.changed_us).min();
+        let Some(changed_us) = changed else { return };
+        let mut text = String::new();
+        for line in (start..end).filter_map(|row| terminal.screen().line(row)) {
+            self.credit -= line.len() as i64;
+            read_cells(line, &mut text);
+        }
+        text.truncate(text.trim_end().len());
+        for row in start..end {
+            let Some(of) = self.rows.get_mut(row) else { continue };
+            of.changed_us = None;
+            if row > start {
+                // It was the beginning of another line.
+                of.covers = 0;
+                self.gone.extend(of.shown.take().map(|shown| (shown, changed_us)));
+            }
+        }
+        let Some(first) = self.rows.get_mut(start) else { return };
+        let old = first.shown.take();
+        let covered = std::mem::replace(&mut first.covers, end - start);
+        self.put(start, old, text, changed_us);
+        // What went on there is a line of its own now.
+        if covered > end - start {
+            self.change(&(end..start + covered), changed_us);
+            if end < self.rows.len() {
+                self.read_line(terminal, end);
+            }
+        }
+    }
+
+    /// A line reads like this now.
+    fn put(&mut self, row: usize, old: Option<Shown>, text: String, changed_us: i64) {
+        let mut text = printables(text);
+        if row == self.margins.start
+            && let Some(above) = &self.above
+        {
+            // Only what goes on as it was is the same line.
+            let whole = printables(above.clone()) + &text;
+            match &old {
+                Some(old) if whole.starts_with(&old.text) => text = whole,
+                _ => self.above = None,
+            }
+        }
+        let (from_us, since_us) = (changed_us, changed_us);
+        let new = match old {
+            Some(old) if old.text == text => Some(old),
+            Some(old) if text.starts_with(&old.text) && changed_us.saturating_sub(old.since_us) < STANDS_US => {
+                Some(Shown { text, since_us, is_rest: false, ..old })
+            }
+            Some(old) => {
+                let is_rest = old.text.starts_with(&text);
+                self.gone.push((old, changed_us));
+                self.fresh.push(row);
+                Some(Shown { row, text, from_us, since_us, is_rest })
+            }
+            None => {
+                self.fresh.push(row);
+                Some(Shown { row, text, from_us, since_us, is_rest: false })
+            }
+        };
+        if let Some(of) = self.rows.get_mut(row) {
+            of.shown = new.filter(|new| !new.text.is_empty());
+        }
+    }
+
+    /// What went in one place and came in another at once has moved. The rest is found.
+    fn settle(&mut self) {
+        let mut gone = std::mem::take(&mut self.gone);
+        if !gone.is_empty() && !self.fresh.is_empty() {
+            // Of equal texts the upper one goes with the upper one.
+            let mut by_text: HashMap<String, Vec<usize>> = HashMap::new();
+            for (at, (shown, _)) in gone.iter().enumerate().rev() {
+                by_text.entry(shown.text.clone()).or_default().push(at);
+            }
+            let mut moved = vec![false; gone.len()];
+            for row in self.fresh.drain(..) {
+                let Some(new) = self.rows.get_mut(row).and_then(|row| row.shown.as_mut()) else { continue };
+                let Some(at) = by_text.get_mut(&new.text).and_then(Vec::pop) else { continue };
+                if let Some((old, _)) = gone.get(at) {
+                    (new.from_us, new.since_us, new.is_rest) = (old.from_us, old.since_us, old.is_rest);
+                }
+                if let Some(moved) = moved.get_mut(at) {
+                    *moved = true;
+                }
+            }
+            let mut moved = moved.into_iter();
+            gone.retain(|_| !moved.next().unwrap_or_default());
+        }
+        self.fresh.clear();
+        for (shown, till_us) in gone.drain(..) {
+            self.find(shown, till_us);
+        }
+        // Kept for its memory.
+        self.gone = gone;
     }
 
     /// The recording is over.
-    pub(super) fn finish(&mut self, time_us: i64) {
-        for shown in std::mem::take(&mut self.shown) {
-            self.go(shown, time_us);
+    pub(super) fn finish(&mut self, terminal: &Terminal) {
+        self.read(terminal);
+        for row in 0..self.rows.len() {
+            self.leave(row);
         }
+        self.settle();
     }
 
     pub(super) fn take(&mut self) -> Vec<ScreenText> {
-        std::mem::take(&mut self.gone)
+        std::mem::take(&mut self.found)
     }
 
-    fn go(&mut self, Shown { row, text, from_us, is_rest }: Shown, till_us: i64) {
+    fn find(&mut self, Shown { row, text, from_us, is_rest, .. }: Shown, till_us: i64) {
         // What is left of a longer text is found with that; but where it stood, it stood.
-        if text.is_empty() || is_rest && till_us.saturating_sub(from_us) < STANDS_US {
+        if is_rest && till_us.saturating_sub(from_us) < STANDS_US {
             return;
         }
-        self.gone.push(ScreenText { from_us, till_us, row, is_alternate: self.is_alternate, text });
-    }
-}
-
-fn is_alternate(terminal: &Terminal) -> bool {
-    terminal.active_screen_kind() == ScreenKind::Alternate
-}
-
-/// The texts of the screen that are not empty, each with its first row.
-fn logical_lines(terminal: &Terminal) -> Vec<(u16, String)> {
-    let (mut lines, mut text, mut start) = (Vec::new(), String::new(), 0);
-    for (row, line) in (0..).zip(terminal.screen().visible_lines()) {
-        text.extend(line.chars());
-        if !line.is_wrapped() {
-            lines.push((start, visible(&text)));
-            text.clear();
-            start = row + 1;
+        let mut rest = text.as_str();
+        while !rest.is_empty() {
+            let piece = rest.get(..rest.floor_char_boundary(TEXT_BYTES_MAX)).unwrap_or(rest);
+            let Some(left) = self.text_bytes_left.checked_sub(piece.len() as u64) else {
+                self.missed += 1;
+                return;
+            };
+            self.text_bytes_left = left;
+            let row = u16::try_from(row).unwrap_or(u16::MAX);
+            let (is_alternate, text) = (self.is_alternate, piece.to_owned());
+            self.found.push(ScreenText { from_us, till_us, row, is_alternate, text });
+            if piece.len() == rest.len() {
+                return;
+            }
+            rest = rest.get(rest.floor_char_boundary(piece.len() - OVERLAP_BYTES)..).unwrap_or_default();
         }
     }
-    lines.push((start, visible(&text)));
-    lines.retain(|(_, text)| !text.is_empty());
-    lines
 }
 
-/// Text as it may be shown anywhere.
+fn is_switch(mode: &DecMode) -> bool {
+    matches!(mode, DecMode::AltScreenBuffer | DecMode::SaveCursorAltScreenBuffer)
+}
+
+/// The characters of a row, without the blanks at the end of one that does not go on.
+fn read_cells(line: &Line, text: &mut String) {
+    let cells = line.cells();
+    let end = if line.is_wrapped() {
+        cells.len()
+    } else {
+        cells.iter().rposition(|cell| cell.char() != ' ').map_or(0, |last| last + 1)
+    };
+    text.extend(cells.iter().take(end).filter(|cell| cell.width() > 0).map(avt::Cell::char));
+}
+
+fn printables(text: String) -> String {
+    if text.chars().all(|character| printable(character) == character) {
+        return text;
+    }
+    text.chars().map(printable).collect()
+}
+
+/// Text as it may be shown anywhere, no longer than a text.
 pub(super) fn visible(text: &str) -> String {
     let text = text.trim_end();
-    let text = text.get(..text.floor_char_boundary(TEXT_BYTES_MAX.min(text.len()))).unwrap_or_default();
-    text.chars().map(printable).collect()
+    printables(text.get(..text.floor_char_boundary(TEXT_BYTES_MAX)).unwrap_or_default().to_owned())
 }

@@ -1,3 +1,6 @@
+use std::collections::HashSet;
+
+use avt::Terminal;
 use proptest::prelude::*;
 
 use super::*;
@@ -91,9 +94,72 @@ fn texts_are_found_however_they_came_onto_the_screen() {
     for (name, events, expected) in cases {
         assert_eq!(texts(&found(SMALL, events)), *expected, "{name}");
     }
+    let quick: &[(&str, &str, &[&str])] = &[
+        ("scrolled on the alternate screen", "\x1b[?1049h1\r\n2\r\n3\r\n4\r\n5\r\n6", &["1", "2", "3", "4", "5", "6"]),
+        ("scrolled between margins", "\x1b[2;3r\x1b[2Ha\r\nb\r\nc\r\nd", &["a", "b", "c", "d"]),
+        ("scrolled above a last row that stays", "\x1b[1;3r1\r\n2\r\n3\r\n4\r\n5", &["1", "2", "3", "4", "5"]),
+        ("scrolled down", "a\x1b[H\x1bMb\x1b[H\x1bMc\x1b[H\x1bMd\x1b[H\x1bMe", &["a", "b", "c", "d", "e"]),
+        (
+            "rows taken out and put in",
+            "a\r\nb\r\nc\r\nd\x1b[2H\x1b[M\x1b[Le\x1b[1H\x1b[3M\x1b[2Sf",
+            &["a", "b", "c", "d", "e", "f"],
+        ),
+        ("written over from the beginning", "10 %\r20 %\r\x1b[32m30 %\r\n", &["10 %", "20 %", "30 %"]),
+        ("only returned to", "abc\r\ndef\r\n", &["abc", "def"]),
+        ("erased as a line", "abc\x1b[2K\rdef\r\x1b[Kghi", &["abc", "def", "ghi"]),
+        ("redrawn from anywhere else", "abcdef\x1b[1;4Hxyz\x1b[1;3HK", &["abKxyz"]),
+        (
+            "filled with a test pattern",
+            "abc\x1b#8\x1b[2J\x1b[H",
+            &["EEEEEEEEEEEEEEEEEEEE", "EEEEEEEEEEEEEEEEEEEE", "EEEEEEEEEEEEEEEEEEEE", "EEEEEEEEEEEEEEEEEEEE", "abc"],
+        ),
+        ("repeated beyond the screen, as far as it is there", "abc\r\nx\x1b[90b", &["abc", "x", &"x".repeat(61)]),
+        (
+            "wrapped and scrolled away",
+            "0123456789012345678901234\r\na\r\nb\r\nc\r\nd",
+            &["0123456789012345678901234", "a", "b", "c", "d"],
+        ),
+        (
+            "cleared below and above",
+            "a\r\nb\r\nc\x1b[2;2H\x1b[J\x1b[3;1Hd\x1b[2;1H\x1b[1Je",
+            &["a", "b", "c", "d", "e"],
+        ),
+        (
+            "half of a wrapped line scrolled away, the rest cleared",
+            "0123456789012345678901234\r\na\r\nb\r\n\x1b[H\x1b[2Knew",
+            &["0123456789012345678901234", "a", "b", "new"],
+        ),
+        ("reset", "abc\x1bcdef", &["abc", "def"]),
+    ];
+    for (name, text, expected) in quick {
+        let mut texts: Vec<_> = found(SMALL, &[output(5, text)]).texts.into_iter().map(|text| text.text).collect();
+        texts.sort();
+        assert_eq!(texts, *expected, "{name}");
+    }
     let alternate = found(SMALL, cases[9].1);
     let on_it: Vec<_> = alternate.texts.iter().filter(|text| text.is_alternate).map(|text| &text.text).collect();
     assert_eq!(on_it, ["vim"]);
+}
+
+#[test]
+fn a_line_without_an_end_is_found_in_pieces_that_overlap() {
+    let long: String = (0..20_000).map(|n| format!("{n:05} ")).collect();
+    for events in [
+        vec![output(0, &long)],
+        long.as_bytes()
+            .chunks(999)
+            .zip(0..)
+            .map(|(part, n)| output(n * 100, std::str::from_utf8(part).unwrap()))
+            .collect(),
+    ] {
+        let found = found(Size::DEFAULT, &events);
+        let bytes: usize = found.texts.iter().map(|text| text.text.len()).sum();
+        assert!(bytes < long.len() * 5 / 4, "{bytes}");
+        for wanted in long.as_bytes().windows(500).step_by(97) {
+            let wanted = std::str::from_utf8(wanted).unwrap().trim();
+            assert!(found.texts.iter().any(|text| text.text.contains(wanted)), "{wanted}");
+        }
+    }
 }
 
 #[test]
@@ -180,6 +246,33 @@ fn seek(recording: &Recording, segments: &[Segment], time_us: i64) -> Emulator {
     emulator
 }
 
+/// All texts that were on the screen, if only between two characters.
+#[derive(Default)]
+struct Seen(HashSet<String>);
+
+impl Observer for Seen {
+    type Output = ();
+
+    fn after(&mut self, context: &mut Observation<'_>, _: &Operation) {
+        self.0.extend(lines(context.terminal()));
+    }
+
+    fn end(&mut self, _: &mut Observation<'_>) {}
+}
+
+/// The texts on the screen, wrapped rows joined.
+fn lines(terminal: &Terminal) -> Vec<String> {
+    let (mut lines, mut line) = (Vec::new(), String::new());
+    for row in terminal.screen().visible_lines() {
+        line.extend(row.chars().map(crate::screen::printable));
+        if !row.is_wrapped() {
+            lines.push(std::mem::take(&mut line).trim_end().to_owned());
+        }
+    }
+    lines.push(line.trim_end().to_owned());
+    lines
+}
+
 fn cells(terminal: &Terminal) -> (Vec<Vec<avt::Cell>>, Option<(usize, usize)>) {
     (terminal.screen().visible_lines().map(|line| line.cells().to_vec()).collect(), terminal.cursor().position())
 }
@@ -237,6 +330,32 @@ proptest! {
         }
         add(indexer.finish());
         prop_assert_eq!(parts, whole);
+    }
+
+    #[test]
+    fn prop_every_text_was_there_and_all_that_stood_is_found(
+        events in soup(), gap_ms in 0..200i64, cols in 8..30u16, rows in 1..9u16,
+    ) {
+        let size = Size { cols, rows };
+        let events: Vec<Timed> = (0..).zip(events).map(|(n, event): (i64, _)| Timed { time_us: n * gap_ms * 1000, ..event }).collect();
+        let found = found(size, &events);
+        let mut seen = Seen::default();
+        let mut emulator = Emulator::new(size);
+        for event in &events {
+            emulator.apply(event, &mut seen);
+            for line in lines(emulator.terminal()).into_iter().filter(|line| gap_ms > 60 && !line.is_empty()) {
+                let is_it = |text: &ScreenText| text.from_us <= event.time_us && text.text.contains(&line);
+                prop_assert!(found.texts.iter().any(is_it), "{:?} at {}: {:?}", line, event.time_us, found.texts);
+            }
+        }
+        emulator.end(&mut seen);
+        let widths = events.iter().filter_map(|event| crate::recording::resize(&event.data)).map(|size| size.cols);
+        let narrowest = usize::from(widths.chain([cols]).min().unwrap_or(cols));
+        // A wrapped line may have left in parts.
+        let width = |text: &str| text.chars().map(|c| if c.is_ascii() { 1 } else { 2 }).sum::<usize>();
+        for text in found.texts.iter().filter(|text| width(&text.text) < narrowest) {
+            prop_assert!(seen.0.contains(&text.text), "{:?}", text);
+        }
     }
 
     #[test]

@@ -2,14 +2,17 @@
 //!
 //! A recording is played once in the background, as fast as that goes; what is found so far can be used at once.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use crate::index::{Command, Found, Indexer, ScreenText, Segment};
 use crate::recording::Recording;
 
-/// Events between two looks at whether anybody still wants to know.
-const EVENTS_AT_ONCE: usize = 256;
+/// Bytes between two looks at whether anybody still wants to know.
+const BYTES_AT_ONCE: usize = 64 * 1024;
+
+/// So much text is kept, in bytes.
+const TEXT_BYTES_MAX: usize = 256 << 20;
 
 /// What was found so far.
 #[derive(Debug, Default)]
@@ -17,34 +20,57 @@ pub(super) struct Finder {
     found: Mutex<Found>,
     /// Nobody wants to know any more.
     stop: AtomicBool,
-    is_done: AtomicBool,
+    /// All texts before this time were found; nothing more is looked for where it is [`i64::MAX`].
+    settled_us: AtomicI64,
+    /// Lines that were not kept.
+    missed: AtomicU64,
 }
 
 impl Finder {
     /// Looks through a recording, until the end or until [`stop`](Self::stop).
     pub(super) fn look_through(&self, recording: &Recording) {
+        // However it ends, nothing more comes.
+        let _ended = Ended(self);
         let mut indexer = Indexer::new(recording.size);
-        for events in recording.events.chunks(EVENTS_AT_ONCE) {
-            if self.stop.load(Ordering::Relaxed) {
-                return;
+        let (mut bytes, mut text_bytes) = (0, 0);
+        for event in &recording.events {
+            indexer.push(event);
+            bytes += event.data.len() + 1;
+            if bytes >= BYTES_AT_ONCE {
+                bytes = 0;
+                if self.stop.load(Ordering::Relaxed) {
+                    return;
+                }
+                self.add(indexer.take(), &mut text_bytes);
+                self.settled_us.store(indexer.settled_us(), Ordering::Release);
+                self.missed.fetch_max(indexer.missed(), Ordering::Relaxed);
             }
-            events.iter().for_each(|event| indexer.push(event));
-            self.add(indexer.take());
         }
-        self.add(indexer.finish());
-        self.is_done.store(true, Ordering::Release);
+        self.missed.fetch_max(indexer.missed(), Ordering::Relaxed);
+        self.add(indexer.finish(), &mut text_bytes);
     }
 
     pub(super) fn stop(&self) {
         self.stop.store(true, Ordering::Relaxed);
     }
 
-    /// Whether nothing more will be found.
-    pub(super) fn is_done(&self) -> bool {
-        self.is_done.load(Ordering::Acquire)
+    /// All texts that begin before this time are known; [`i64::MAX`] when nothing more will be found.
+    pub(super) fn settled_us(&self) -> i64 {
+        self.settled_us.load(Ordering::Acquire)
     }
 
-    fn add(&self, more: Found) {
+    /// Number of lines that were on the screen and are not looked through.
+    pub(super) fn missed(&self) -> u64 {
+        self.missed.load(Ordering::Relaxed)
+    }
+
+    fn add(&self, mut more: Found, text_bytes: &mut usize) {
+        let before = more.texts.len();
+        more.texts.retain(|text| {
+            *text_bytes += text.text.len();
+            *text_bytes <= TEXT_BYTES_MAX
+        });
+        self.missed.fetch_add((before - more.texts.len()) as u64, Ordering::Relaxed);
         let mut found = self.found.lock().unwrap_or_else(PoisonError::into_inner);
         found.segments.extend(more.segments);
         found.texts.extend(more.texts);
@@ -78,6 +104,14 @@ impl Finder {
     /// When commands were given.
     pub(super) fn commands(&self) -> Vec<i64> {
         self.with(|found| found.commands.iter().map(|Command { at_us, .. }| *at_us).collect())
+    }
+}
+
+struct Ended<'a>(&'a Finder);
+
+impl Drop for Ended<'_> {
+    fn drop(&mut self) {
+        self.0.settled_us.store(i64::MAX, Ordering::Release);
     }
 }
 

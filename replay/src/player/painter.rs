@@ -4,7 +4,11 @@ use std::fmt::Write;
 
 use avt::{Color, Pen};
 
-use crate::screen::{Cell, Screen};
+use custody_schemas::frame::Code;
+
+use crate::recording::Timed;
+use crate::screen::{Cell, Screen, printable};
+use crate::size::Size;
 
 /// What the viewer's terminal shows.
 pub(super) struct Painter {
@@ -42,9 +46,7 @@ impl Painter {
         let shown = status.get(status.len().saturating_sub(self.status.len())..).unwrap_or_default();
         for (n, (painted, line)) in self.status.iter_mut().zip(shown).enumerate() {
             if painted.as_ref() != Some(line) {
-                let text: String = line.chars().map(ascii).take(self.cols).collect();
-                go_to(self.rows + n, 0, &mut out);
-                let _ = write!(out, "\x1b[0;7m{text:width$}\x1b[0m", width = self.cols);
+                paint_row(self.rows + n, &bar(line, self.cols), self.cols, &mut out);
                 *painted = Some(line.clone());
             }
         }
@@ -52,9 +54,16 @@ impl Painter {
     }
 }
 
-/// These lines are padded by counting characters, so each has to be one column wide.
-fn ascii(character: char) -> char {
-    if matches!(character, ' '..='~') { character } else { '?' }
+/// A line of the player's own: as wide as the terminal, inverted.
+fn bar(line: &str, cols: usize) -> Vec<Cell> {
+    let mut pen = Pen::default();
+    pen.set_inverse();
+    // A terminal knows how wide characters are; on this one none of the line goes to a second row.
+    let mut screen = Screen::new(Size { cols: u16::try_from(cols * 2).unwrap_or(u16::MAX), rows: 1 });
+    let text: String = line.chars().take(cols).map(printable).collect();
+    screen.apply(&Timed { time_us: 0, at: None, code: Code::Output, data: text.into_bytes() });
+    let row = screen.rows().next().unwrap_or_default();
+    crop(row.into_iter().map(|cell| Cell { pen, ..cell }).collect(), cols)
 }
 
 /// The cells that fit into `cols` columns. A character that is cut in two becomes a blank.

@@ -28,6 +28,7 @@ struct Timeline<'a> {
     events: Vec<Timed>,
     findings: Vec<Finding>,
     header: Option<Header>,
+    started_at: Option<Micros>,
     size: Option<Size>,
     /// Time of the last piece.
     last_us: i64,
@@ -76,7 +77,12 @@ impl Timeline<'_> {
             self.events.push(Timed { time_us: self.last_us, at: entry.piece.at, code: Code::Resize, data });
         }
         match self.header {
-            None => self.header = Some(header),
+            None => {
+                // What came before it took its time.
+                let at = header.timestamp.and_then(|seconds| seconds.checked_mul(1_000_000));
+                self.started_at = at.and_then(|at| at.checked_sub(self.last_us));
+                self.header = Some(header);
+            }
             Some(_) => self.findings.push(Finding::Restarted { at_us: self.last_us }),
         }
     }
@@ -119,6 +125,8 @@ impl Timeline<'_> {
 
     /// How long a piece that is missing took is not known: what comes after it stands too early by that.
     fn read_intervals(&mut self, pieces: &[Entry<'_>]) {
+        let first = pieces.first();
+        self.started_at = first.and_then(|entry| entry.piece.at?.checked_sub(entry.piece.time_us.unwrap_or(0)));
         for entry in pieces {
             self.push(entry, self.last_us.saturating_add(entry.piece.time_us.unwrap_or(0)));
         }
@@ -134,6 +142,7 @@ impl Timeline<'_> {
     }
 
     fn began(&mut self, at: Option<Micros>) {
+        self.started_at = at;
         self.header = at.map(|at| Header { timestamp: Some(at.div_euclid(1_000_000)), ..Header::default() });
     }
 
@@ -191,7 +200,9 @@ impl Timeline<'_> {
         if let Some((at_us, pieces, most_us)) = self.backwards {
             self.findings.push(Finding::Backwards { at_us, pieces, most_us });
         }
+        let told = |event: &Timed| event.at?.checked_sub(event.time_us);
         Recording {
+            started_at: self.started_at.or_else(|| self.events.iter().find_map(told)),
             session_id: String::new(),
             size: self.size.or_else(|| first_resize(&self.events)).unwrap_or(Size::DEFAULT),
             header: self.header.unwrap_or_default(),

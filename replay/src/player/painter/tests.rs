@@ -56,7 +56,7 @@ fn a_wide_character_is_not_cut_in_two() {
     show(&mut screen, "\x1b[?25labc界");
     let painted = Painter::new(4, 2, 1).paint(&screen, &["a long status".to_owned()]);
     assert!(painted.contains("abc\x1b") && !painted.contains('界') && painted.contains("a lo"), "{painted:?}");
-    assert_eq!(Painter::new(0, 0, 1).paint(&screen, &["status".to_owned()]), "\x1b[1;1H\x1b[0;7m\x1b[0m");
+    assert_eq!(Painter::new(0, 0, 1).paint(&screen, &["status".to_owned()]), "\x1b[1;1H\x1b[0m\x1b[0m");
 }
 
 proptest! {
