@@ -470,17 +470,40 @@ pub(crate) enum CastFormat {
     AsciicastV2,
     /// asciinema, version 3
     AsciicastV3,
+    /// ttyrec: output with its times, byte for byte
+    Ttyrec,
+    /// All that is known, one JSON object a line
+    Json,
+    /// The output, byte for byte
+    Raw,
     /// The lines that were on the screen
     Text,
+    /// The lines that were on the screen, each with its time
+    Transcript,
 }
 
 #[derive(Debug, Args)]
+#[command(
+    after_help = "A part (--from, --to) begins with the screen that was there, as escape sequences; raw leaves them out,
+json keeps them apart. Times in it count from its beginning.
+
+Examples:
+  custody export SESSION --as asciicast-v2 -o session.cast
+  custody export SESSION --as transcript --from 12:30 --to 13:00
+  custody export SESSION --as ttyrec --from 2026-11-02T09:00:00Z -o part.ttyrec"
+)]
 pub(crate) struct Export {
     /// Id of the session
     pub(crate) session: String,
     /// The format
     #[arg(long = "as", value_enum)]
     pub(crate) format: CastFormat,
+    /// Only from there: a time since the start (12:30, 1:02:03.5) or an instant (2026-11-02T09:00:00Z)
+    #[arg(long, value_name = "TIME", value_parser = parse_moment)]
+    pub(crate) from: Option<Moment>,
+    /// Only up to there, what happened at that time included
+    #[arg(long, value_name = "TIME", value_parser = parse_moment)]
+    pub(crate) to: Option<Moment>,
     /// Which of the session's recordings, where it has several (default: the one with the most output)
     #[arg(long, value_name = "CHANNEL")]
     pub(crate) channel: Option<String>,

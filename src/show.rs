@@ -235,46 +235,13 @@ async fn find_recording(
     Ok((recording, session.linked))
 }
 
-/// `custody replay`
-pub(crate) async fn replay(config: &Config, args: &Replay) -> Result<(), Failure> {
-    if !player::is_terminal() {
-        return Err(Failure::usage(anyhow::anyhow!(
-            "replay needs a terminal; `custody export {} --as text` writes what was on the screen",
-            visible(&args.session)
-        )));
-    }
-    let (recording, session, entry) = recording(config, "replay", &args.session, args.channel.as_deref()).await?;
-    let start = match (&args.at_match, args.at) {
-        (Some(text), _) => Start::Match(text.clone()),
-        (None, None) => Start::default(),
-        (None, Some(Moment::Elapsed(time_us))) => Start::At(time_us),
-        (None, Some(Moment::At(at))) => {
-            match since_start(&recording, at) {
-                Ok(time_us) => Start::At(time_us),
-                Err(failure) => {
-                    entry.end(Err(&failure)).await;
-                    return Err(failure);
-                }
-            }
-        }
+/// The time of a moment in microseconds since the start of a recording. A time since the start may lie outside of it; an
+/// instant that does is mistaken.
+fn time_us(recording: &Recording, moment: Moment) -> Result<i64, Failure> {
+    let at = match moment {
+        Moment::Elapsed(time_us) => return Ok(time_us),
+        Moment::At(at) => at,
     };
-    let stop = shutdown::requested(None)?;
-    let cancelled = Arc::new(AtomicBool::new(false));
-    let cancel = cancelled.clone();
-    tokio::spawn(async move {
-        shutdown::wait(stop).await;
-        cancel.store(true, Ordering::Release);
-    });
-    let idle_limit_us = args.idle_limit.map(|limit| i64::try_from(limit.as_micros()).unwrap_or(i64::MAX));
-    let facts = text::facts(&session);
-    let options = PlayOptions { speed: args.speed, idle_limit_us, start, facts, ..PlayOptions::default() };
-    let played = tokio::task::spawn_blocking(move || player::play(&recording, &options, &cancelled)).await;
-    let played = played.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()));
-    ended(entry, played.map(drop).map_err(Failure::from)).await
-}
-
-/// An instant as a time since the start of a recording, in microseconds.
-fn since_start(recording: &Recording, at: i64) -> Result<i64, Failure> {
     let Some(started_at) = recording.started_at else {
         return Err(Failure::usage(anyhow::anyhow!(
             "nothing in the recording says when it was made; give a time since its start, like 12:30"
@@ -292,17 +259,70 @@ fn since_start(recording: &Recording, at: i64) -> Result<i64, Failure> {
     Ok(at.saturating_sub(started_at))
 }
 
+/// `custody replay`
+pub(crate) async fn replay(config: &Config, args: &Replay) -> Result<(), Failure> {
+    if !player::is_terminal() {
+        return Err(Failure::usage(anyhow::anyhow!(
+            "replay needs a terminal; `custody export {} --as text` writes what was on the screen",
+            visible(&args.session)
+        )));
+    }
+    let (recording, session, entry) = recording(config, "replay", &args.session, args.channel.as_deref()).await?;
+    let start = match (&args.at_match, args.at) {
+        (Some(text), _) => Start::Match(text.clone()),
+        (None, None) => Start::default(),
+        (None, Some(moment)) => match time_us(&recording, moment) {
+            Ok(time_us) => Start::At(time_us),
+            Err(failure) => return ended(entry, Err(failure)).await,
+        },
+    };
+    let stop = shutdown::requested(None)?;
+    let cancelled = Arc::new(AtomicBool::new(false));
+    let cancel = cancelled.clone();
+    tokio::spawn(async move {
+        shutdown::wait(stop).await;
+        cancel.store(true, Ordering::Release);
+    });
+    let idle_limit_us = args.idle_limit.map(|limit| i64::try_from(limit.as_micros()).unwrap_or(i64::MAX));
+    let facts = text::facts(&session);
+    let options = PlayOptions { speed: args.speed, idle_limit_us, start, facts, ..PlayOptions::default() };
+    let played = tokio::task::spawn_blocking(move || player::play(&recording, &options, &cancelled)).await;
+    let played = played.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()));
+    ended(entry, played.map(drop).map_err(Failure::from)).await
+}
+
 /// `custody export`
 pub(crate) async fn export(config: &Config, args: &Export) -> Result<(), Failure> {
     let (recording, _, entry) = recording(config, "export", &args.session, args.channel.as_deref()).await?;
     for finding in &recording.findings {
         eprintln!("custody: the recording is incomplete: {finding}");
     }
+    let recording = match part(recording, args.from, args.to) {
+        Ok(part) => part,
+        Err(failure) => return ended(entry, Err(failure)).await,
+    };
     let written = match &args.output {
         None => is_closed(write(&recording, args.format, &mut io::stdout().lock())).map(drop),
         Some(path) => write_file(&recording, args.format, path),
     };
     ended(entry, written.map_err(Failure::from)).await
+}
+
+/// The part of a recording between two moments.
+fn part(recording: Recording, from: Option<Moment>, to: Option<Moment>) -> Result<Recording, Failure> {
+    if from.is_none() && to.is_none() {
+        return Ok(recording);
+    }
+    let from_us = from.map_or(Ok(0), |from| time_us(&recording, from))?;
+    let to_us = to.map_or(Ok(recording.duration_us), |to| time_us(&recording, to))?;
+    // What is asked for may begin before the recording and end after it, but not lie outside of it.
+    if from_us > recording.duration_us || to_us < 0 || to_us < from_us {
+        return Err(Failure::usage(anyhow::anyhow!(
+            "nothing was recorded between --from and --to: the recording takes {:.1} s",
+            recording.duration_us as f64 / 1e6
+        )));
+    }
+    Ok(recording.cut(from_us, to_us))
 }
 
 async fn ended(entry: Entry, done: Result<(), Failure>) -> Result<(), Failure> {
@@ -329,7 +349,11 @@ fn write(recording: &Recording, format: CastFormat, out: &mut impl Write) -> io:
     match format {
         CastFormat::AsciicastV2 => encode::asciicast_v2(recording, out)?,
         CastFormat::AsciicastV3 => encode::asciicast_v3(recording, out)?,
+        CastFormat::Ttyrec => encode::ttyrec(recording, out)?,
+        CastFormat::Json => encode::json(recording, out)?,
+        CastFormat::Raw => encode::raw(recording, out)?,
         CastFormat::Text => encode::text(recording, out)?,
+        CastFormat::Transcript => encode::transcript(recording, out)?,
     }
     out.flush()
 }

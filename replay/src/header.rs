@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use asciicast_rs::common;
+use serde::Serialize;
 use serde_json::{Map, Value};
 
 use crate::line::LineError;
@@ -18,7 +19,7 @@ pub enum Version {
 }
 
 /// What is known of a recording besides its events, whatever it was recorded by.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
 pub struct Header {
     /// Title.
     pub title: Option<String>,
@@ -39,7 +40,7 @@ pub struct Header {
 }
 
 /// Colours of a terminal in the form `#rrggbb`.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Theme {
     /// Colour of text.
     pub foreground: String,

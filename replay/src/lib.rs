@@ -4,9 +4,9 @@
 //! here knows where frames come from, and only [`player`] does I/O.
 //!
 //! - [`line`]: one line of an asciicast stream, as a message carries it.
-//! - [`recording`]: the frames of a session, in any order, as one timeline, with what is wrong with it.
+//! - [`recording`]: the frames of a session, in any order, as one timeline, with what is wrong with it; and parts of it.
 //! - [`pace`]: shorter idle times and other speeds.
-//! - [`encode`]: a recording as asciicast 2, asciicast 3 or plain text.
+//! - [`encode`]: a recording as asciicast 2 or 3, ttyrec, JSON, bare bytes or text.
 //! - [`screen`]: what the terminal showed at a time.
 //! - [`index`]: keyframes, every text that was on the screen, and commands.
 //! - [`player`]: shows a recording in the viewer's terminal.
@@ -27,7 +27,7 @@ pub mod size;
 pub mod utf8;
 
 pub use header::Header;
-pub use recording::{Channel, Finding, Recording, State, Timed, channels};
+pub use recording::{Channel, Cut, Finding, Recording, State, Timed, channels};
 pub use size::Size;
 
 #[cfg(test)]

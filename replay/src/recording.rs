@@ -1,8 +1,10 @@
 //! A recorded session as one timeline, put together from frames that may come in any order and more than once.
 
+mod cut;
 mod stream;
 mod timeline;
 
+pub use cut::Cut;
 pub(crate) use timeline::{exit_status, resize};
 
 use std::collections::BTreeMap;
@@ -10,6 +12,7 @@ use std::fmt;
 
 use custody_schemas::frame::{Code, Frame};
 use custody_schemas::time::Micros;
+use serde::Serialize;
 
 use crate::header::{Header, Version};
 use crate::size::Size;
@@ -38,6 +41,8 @@ pub struct Recording {
     pub duration_us: i64,
     /// The wall clock at the start: by the recorder's own word where it gave one, else by the first piece with a time.
     pub started_at: Option<Micros>,
+    /// Which part of a longer recording this is; `None` when it is all that there is. See [`cut`](Self::cut).
+    pub cut: Option<Cut>,
 }
 
 /// An event of a recording.
@@ -127,6 +132,18 @@ impl Finding {
             | Self::Unreadable { at_us, .. } => Some(*at_us),
         }
     }
+
+    fn at_us_mut(&mut self) -> Option<&mut i64> {
+        match self {
+            Self::OtherStream { .. } | Self::HeaderMissing { .. } => None,
+            Self::Conflict { at_us, .. }
+            | Self::Restarted { at_us }
+            | Self::Gap { at_us, .. }
+            | Self::Overlap { at_us, .. }
+            | Self::Backwards { at_us, .. }
+            | Self::Unreadable { at_us, .. } => Some(at_us),
+        }
+    }
 }
 
 impl fmt::Display for Finding {
@@ -155,7 +172,8 @@ impl fmt::Display for Finding {
 }
 
 /// How far a recording can be relied on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum State {
     /// It has an end, and nothing is wrong with it.
     Complete,
@@ -226,7 +244,8 @@ impl Recording {
 
     /// How far the recording can be relied on.
     pub fn state(&self) -> State {
-        match (self.findings.is_empty(), self.ended) {
+        let left_out = self.cut.map_or(0, |cut| cut.findings_left_out);
+        match (self.findings.is_empty() && left_out == 0, self.ended) {
             (false, _) => State::Incomplete,
             (true, true) => State::Complete,
             (true, false) => State::Unfinished,

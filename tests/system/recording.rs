@@ -94,6 +94,23 @@ fn text(output: &Output) -> String {
     String::from_utf8(output.stdout.clone()).expect("an export is text")
 }
 
+/// The frames of a ttyrec, as (microseconds since 1970, bytes).
+fn frames(mut ttyrec: &[u8]) -> Vec<(i64, Vec<u8>)> {
+    let mut frames = Vec::new();
+    while let Some((header, rest)) = ttyrec.split_first_chunk::<12>() {
+        let number = |at: usize| u32::from_le_bytes(header[at..at + 4].try_into().unwrap());
+        let (data, rest) = rest.split_at(number(8) as usize);
+        frames.push((i64::from(number(0)) * 1_000_000 + i64::from(number(4)), data.to_vec()));
+        ttyrec = rest;
+    }
+    assert!(ttyrec.is_empty(), "half a frame");
+    frames
+}
+
+fn objects(lines: &str) -> Vec<Value> {
+    lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
 /// Checks every export of a recording against what it must be.
 fn check(custody: &Custody, session: &str, size: (u64, u64), bytes: &str, times_us: &[i64], shown: &str) {
     let exported = export(custody, session, "asciicast-v2");
@@ -113,6 +130,27 @@ fn check(custody: &Custody, session: &str, size: (u64, u64), bytes: &str, times_
     let screen = text(&export(custody, session, "text"));
     assert!(screen.contains(shown), "{session}: {shown:?} was on the screen: {screen}");
     assert!(!screen.contains('\x1b'), "{session}: no escape sequence is text: {screen:?}");
+
+    let raw = export(custody, session, "raw").stdout;
+    assert!(raw == bytes.as_bytes(), "{session}: other bytes as raw: {:?}", String::from_utf8_lossy(&raw));
+
+    let ttyrec = frames(&export(custody, session, "ttyrec").stdout);
+    let (start_at, sequence) = &ttyrec[0];
+    assert_eq!(*sequence, format!("\x1b[8;{};{}t", size.1, size.0).into_bytes(), "{session}");
+    let (_, output): (Vec<_>, Vec<_>) = ttyrec.iter().partition(|(_, data)| data.starts_with(b"\x1b[8;"));
+    assert_eq!(output.iter().map(|(at, _)| at - start_at).collect::<Vec<_>>(), times_us, "{session}");
+    let output: Vec<u8> = output.iter().flat_map(|(_, data)| data.clone()).collect();
+    assert!(output == bytes.as_bytes(), "{session}: other bytes in a ttyrec");
+
+    let lines = objects(&text(&export(custody, session, "json")));
+    assert_eq!((&lines[0]["state"], &lines[0]["cut"]), (&json!("complete"), &Value::Null), "{session}");
+    let output = lines.iter().filter(|line| line["code"] == "o");
+    assert_eq!(output.map(|line| line["time_us"].as_i64().unwrap()).collect::<Vec<_>>(), times_us, "{session}");
+
+    let transcript = text(&export(custody, session, "transcript"));
+    let without_times: String =
+        transcript.lines().map(|line| line.rsplit('\t').next().unwrap_or_default().to_owned() + "\n").collect();
+    assert_eq!(without_times, screen, "{session}: the same lines");
 
     let file = custody.folder().join("out.cast");
     custody.stdout(["export", session, "--as", "asciicast-v2", "--output", file.to_str().unwrap()]);
@@ -180,6 +218,63 @@ fn a_teleport_recording_is_exported_as_it_was_sent_whatever_the_route() {
         check(&custody, &session(route), (100, 30), &whole, &times_us, "bücher  日本");
     }
     assert_eq!(custody.count("dead_letters"), 0);
+}
+
+#[test]
+fn a_part_of_a_recording_begins_with_the_screen_that_was_there() {
+    let test = "a_part_of_a_recording_begins_with_the_screen_that_was_there";
+    let Some(broker) = Broker::shared_or_skip(test) else { return };
+    let topic = Topic::create(broker, "teleport", 1);
+    let custody = Custody::on(broker, std::slice::from_ref(&topic));
+    let producer = Producer::to(broker);
+    let session = "5e000000-0000-4000-8000-000000000031";
+    let prints = [
+        (0, b"$ ls\r\nb\xc3\xbccher\r\n$ ".to_vec()),
+        (1041, b"\x1b[31mred\x1b[0m \xf0\x9f".to_vec()),
+        (1500, b"\x91\x8d done\r\n".to_vec()),
+        (12_345, b"$ more\r\n".to_vec()),
+        (13_000, b"$ exit\r\n".to_vec()),
+    ];
+    let lines = teleport_stream(session, "100:30", &prints);
+    for line in &lines {
+        send(&producer, &topic, Route::Key, session, line);
+    }
+    producer.flush();
+    let mut ingest = custody.ingest();
+    custody.wait_for_records(lines.len() as u64, &mut ingest);
+    ingest.stop();
+
+    // A time since the start and the wall clock are the same moments.
+    for (from, to) in [("1.2", "00:12.5"), ("2026-03-02T08:00:06.2Z", "2026-03-02T08:00:17.5Z")] {
+        let part = |format: &str| {
+            let output = custody.run(["export", session, "--as", format, "--from", from, "--to", to]);
+            assert!(output.status.success(), "{format} from {from}: {}", stderr(&output));
+            output
+        };
+        assert_eq!(part("raw").stdout, b"\x91\x8d done\r\n$ more\r\n", "what was recorded in that time");
+
+        let cast = Cast::read(&text(&part("asciicast-v2")));
+        assert_eq!((cast.size(), cast.times_us()), ((100, 30), vec![0, 300_000, 11_145_000]));
+        assert!(cast.events[0].2.contains("bücher"), "{:?}", cast.events[0]);
+        assert_eq!(cast.events[1].2, "👍 done\r\n", "a character that the cut has parted");
+
+        assert_eq!(text(&part("text")), "$ ls\nbücher\n$ red 👍 done\n$ more\n");
+        let transcript = text(&part("transcript"));
+        let line = "00:00:00.300\t2026-03-02T08:00:06.500000Z\t$ red 👍 done\n";
+        assert!(transcript.contains(line), "{transcript}");
+
+        let lines = objects(&text(&part("json")));
+        let cut = &lines[0]["cut"];
+        let of = ["from_us", "to_us", "of_us"].map(|name| cut[name].as_i64().unwrap());
+        assert_eq!((of, &lines[0]["state"]), ([1_200_000, 12_500_000, 13_000_000], &json!("unfinished")));
+        assert_eq!((lines.len(), &lines[1]["time_us"]), (3, &json!(300_000)));
+        assert_eq!(lines[1]["base64"], BASE64.encode(b"\x91\x8d done\r\n"));
+    }
+    for (from, to) in [("14", "20"), ("3", "2"), ("2026-03-02T07:00:00Z", "2026-03-02T08:00:00Z")] {
+        let output = custody.run(["export", session, "--as", "raw", "--from", from, "--to", to]);
+        assert_eq!((output.status.code(), output.stdout.len()), (Some(2), 0), "{from}..{to}");
+        assert!(stderr(&output).contains("13.0 s"), "{from}..{to}: {}", stderr(&output));
+    }
 }
 
 #[test]

@@ -211,6 +211,7 @@ impl Timeline<'_> {
             duplicates,
             ended: self.ended,
             duration_us: self.last_us,
+            cut: None,
         }
     }
 }

@@ -62,6 +62,22 @@ fn seeking_shows_what_playing_shows() {
     assert_eq!(screen.lines(), screen_at(&recording, i64::MAX));
 }
 
+#[test]
+fn four_recorders_saw_the_same_screen_at_the_same_times() {
+    let Some(recorders) = fixtures::four_recorders() else { return };
+    // Between outputs, where a recorder that is a little behind has caught up.
+    let times_us = recorders[0].1.events.iter().map(|event| event.time_us).collect::<Vec<_>>();
+    let quiet = times_us.windows(2).filter(|pair| pair[1] - pair[0] > 100_000).map(|pair| pair[0].midpoint(pair[1]));
+    let quiet: Vec<i64> = quiet.collect();
+    assert!(quiet.len() > 50, "{quiet:?}");
+    for time_us in quiet {
+        let expected = screen_at(&recorders[0].1, time_us);
+        for (name, recording) in &recorders {
+            assert_eq!(screen_at(recording, time_us), expected, "{name} at {time_us} µs");
+        }
+    }
+}
+
 /// Streams of another emulator's tests, with the screens that it shows at their ends.
 #[test]
 fn hostile_streams_of_other_terminals_do_no_harm() {
@@ -109,6 +125,20 @@ pub(crate) fn soup() -> impl Strategy<Value = Vec<Timed>> {
         1 => (0..30u16, 0..12u16).prop_map(|(cols, rows)| event(Code::Resize, format!("{cols}x{rows}").as_bytes())),
     ];
     prop::collection::vec(event, 0..60)
+}
+
+/// [`soup`] at any times.
+pub(crate) fn recordings() -> impl Strategy<Value = Recording> {
+    let gaps = prop::collection::vec(prop_oneof![2 => Just(0), 3 => 1..40_000i64, 1 => 0..4_000_000i64], 60);
+    (soup(), gaps, 1..30u16, 1..12u16, 0..100_000i64).prop_map(|(mut events, gaps, cols, rows, rest_us)| {
+        let mut time_us = 0;
+        for (event, gap_us) in events.iter_mut().zip(gaps) {
+            time_us += gap_us;
+            event.time_us = time_us;
+        }
+        let size = Size { cols, rows };
+        Recording { size, events, duration_us: time_us + rest_us, ..Recording::from_frames("s", []) }
+    })
 }
 
 proptest! {
