@@ -11,6 +11,7 @@
 //! - [`committer`]: the ledger side: what is committed when, and what to do when the store fails.
 //! - [`import`]: what objects at rest are cut into, format by format; [`importer`]: reads them into the ledger.
 //! - [`collector`]: takes in what senders push; [`direct`]: the road into the ledger that it and imports share.
+//! - [`indexer`]: what is found in recordings, into the ledger.
 //! - [`redecode`]: decodes records once more; [`journal`]: Custody's own records, of what it did and found missing.
 //! - [`publish`]: a producer and an embedded broker, for the demo, the tests and the benchmark.
 //!
@@ -30,6 +31,7 @@ mod health;
 mod hex;
 pub mod import;
 pub mod importer;
+pub mod indexer;
 pub mod journal;
 mod lane;
 pub mod publish;

@@ -307,8 +307,8 @@ fn writer_properties(table: Table, schema: &Schema, temper: Temper) -> WriterPro
         .map(|column_idx| SortingColumn { column_idx, descending: false, nulls_first: true })
         .collect();
     let (page_rows, group_rows) = match table {
-        Table::Records | Table::Events | Table::Activity => (4096, 128 * 1024),
         Table::Frames => (64, 16 * 1024),
+        _ => (4096, 128 * 1024),
     };
     // A file that is put together with others in a minute need not be small, only cheap: a ZSTD context for each of
     // many short columns is most of what it would cost.

@@ -213,8 +213,8 @@ impl Ledger {
         let ledger = Self::at(location)?;
         for table in Table::ALL {
             let delta = match ledger.open(table).await {
-                // Who looks writes that down, also where nobody did so before.
-                Err(LedgerError::NotFound { .. }) if table == Table::Activity => {
+                // Who looks writes that down, also where nobody did so before; what is derived may not be derived yet.
+                Err(LedgerError::NotFound { .. }) if table == Table::Activity || table.is_derived() => {
                     ledger.create_table(table).await?;
                     ledger.open(table).await?
                 }

@@ -109,14 +109,21 @@ pub struct Versions {
 }
 
 impl Versions {
-    /// In the order of [`Table::ALL`].
-    fn of(tables: &[DeltaTable; 4]) -> Self {
-        let [records, events, frames, activity] = tables.each_ref().map(|table| table.version().unwrap_or_default());
+    /// Tables in the order of [`Table::ALL`]. What is derived has no version of its own.
+    fn of(tables: &Deltas) -> Self {
+        let [records, events, frames, activity, ..] =
+            tables.each_ref().map(|table| table.version().unwrap_or_default());
         Self { records, events, frames, activity }
     }
 
-    fn each(self) -> [u64; 4] {
-        [self.records, self.events, self.frames, self.activity]
+    fn of_table(self, table: Table) -> Option<u64> {
+        match table {
+            Table::Records => Some(self.records),
+            Table::Events => Some(self.events),
+            Table::Frames => Some(self.frames),
+            Table::Activity => Some(self.activity),
+            Table::IndexedRecordings | Table::IndexedTexts | Table::IndexedCommands => None,
+        }
     }
 }
 
@@ -179,6 +186,9 @@ impl FromStr for AsOf {
     }
 }
 
+/// The tables of the ledger, in the order of [`Table::ALL`].
+pub(crate) type Deltas = [DeltaTable; Table::ALL.len()];
+
 /// The longest SQL text, in bytes. The time that planning takes grows with it and cannot be interrupted.
 const SQL_BYTES_MAX: usize = 64 * 1024;
 
@@ -208,7 +218,7 @@ pub struct Engine {
 #[derive(Debug)]
 struct Held {
     /// In the order of [`Table::ALL`].
-    tables: [DeltaTable; 4],
+    tables: Deltas,
     reference: Arc<Reference>,
     snapshot: Arc<Snapshot>,
     /// When the reading began that the snapshot is the result of.
@@ -219,6 +229,8 @@ struct Held {
 #[derive(Debug)]
 pub(crate) struct Snapshot {
     pub(crate) versions: Versions,
+    /// The versions of all tables.
+    read: [Option<u64>; Table::ALL.len()],
     reference: Arc<Reference>,
     parts: Vec<Arc<PartTable>>,
     views: Vec<PlannedView>,
@@ -268,8 +280,8 @@ impl Engine {
                 .with_max_temp_directory_size(limits.spill_bytes)
                 .build()?;
             let read_at = Instant::now();
-            let [records, events, frames, activity] = Table::ALL.map(|table| ledger.open(table));
-            let tables: [DeltaTable; 4] = tokio::try_join!(records, events, frames, activity)?.into();
+            let tables = futures::future::try_join_all(Table::ALL.map(|table| ledger.open(table))).await?;
+            let tables: Deltas = tables.try_into().map_err(|_| QueryError::Internal("tables are missing".to_owned()))?;
             let kept = Arc::new(KeptParts::new(limits.cache.as_deref(), &tables, &runtime));
             let snapshot = Arc::new(snapshot(&runtime, &limits, &reference, &tables, &kept, None).await?);
             let held = Mutex::new(Held { tables, reference, snapshot, read_at });
@@ -395,13 +407,13 @@ impl Engine {
             return Ok(held.snapshot.clone());
         }
         let read_at = Instant::now();
-        let [records, events, frames, activity] = held.tables.each_mut().map(|table| table.update_incremental(None));
-        tokio::try_join!(records, events, frames, activity).map_err(store)?;
+        let updates = held.tables.each_mut().map(|table| table.update_incremental(None));
+        futures::future::try_join_all(updates).await.map_err(store)?;
         if held.reference.is_stale() {
             held.reference = Arc::new(Reference::load(&self.vocabulary)?);
         }
         // Also where what was read the last time never became a snapshot.
-        let is_same = Versions::of(&held.tables) == held.snapshot.versions
+        let is_same = held.tables.each_ref().map(DeltaTable::version) == held.snapshot.read
             && Arc::ptr_eq(&held.reference, &held.snapshot.reference);
         if !is_same {
             let before = Some(held.snapshot.as_ref());
@@ -420,11 +432,13 @@ impl Engine {
             return Ok(newest);
         }
         let mut tables = self.held.lock().await.tables.clone();
-        let versions = match as_of {
-            AsOf::Versions(versions) => versions.each().map(Some),
-            AsOf::Time(_) | AsOf::Newest => [None; 4],
-        };
-        for ((name, table), version) in Table::ALL.map(Table::name).into_iter().zip(&mut tables).zip(versions) {
+        // What is derived from earlier rows is among what is derived from all.
+        for (of, table) in Table::ALL.into_iter().zip(&mut tables).filter(|(table, _)| !table.is_derived()) {
+            let name = of.name();
+            let version = match as_of {
+                AsOf::Versions(versions) => versions.of_table(of),
+                AsOf::Time(_) | AsOf::Newest => None,
+            };
             let newest = table.version().unwrap_or_default();
             let (what, loaded) = match (version, as_of) {
                 (Some(version), _) if version > newest => {
@@ -792,7 +806,7 @@ async fn snapshot(
     runtime: &RuntimeEnv,
     limits: &Limits,
     reference: &Arc<Reference>,
-    tables: &[DeltaTable; 4],
+    tables: &Deltas,
     kept: &Arc<KeptParts>,
     before: Option<&Snapshot>,
 ) -> Result<Snapshot, QueryError> {
@@ -839,5 +853,7 @@ async fn snapshot(
         None => views::plan(&context).await?,
     };
     registered.extend(views.iter().map(PlannedView::table));
-    Ok(Snapshot { versions: Versions::of(tables), reference: reference.clone(), parts, views, tables: registered })
+    let read = tables.each_ref().map(DeltaTable::version);
+    let (versions, reference) = (Versions::of(tables), reference.clone());
+    Ok(Snapshot { versions, read, reference, parts, views, tables: registered })
 }

@@ -30,7 +30,7 @@ use datafusion::physical_plan::ExecutionPlan;
 use deltalake::DeltaTable;
 use futures::future::BoxFuture;
 
-use crate::engine::Engine;
+use crate::engine::{Deltas, Engine};
 use crate::error::QueryError;
 use crate::kept::Folder;
 use crate::reference::{hex, sha256_hex};
@@ -101,7 +101,7 @@ impl PartTable {
     pub(crate) fn new(
         part: &'static Part,
         live: LogicalPlan,
-        tables: &[DeltaTable; 4],
+        tables: &Deltas,
         kept: Arc<KeptParts>,
     ) -> Option<Self> {
         let schema = Arc::new(Schema::new(live.schema().fields().clone()));
@@ -297,9 +297,10 @@ pub(crate) struct KeptParts {
 
 impl KeptParts {
     /// Another ledger, or other queries, have a place of their own under `cache`.
-    pub(crate) fn new(cache: Option<&Path>, tables: &[DeltaTable; 4], runtime: &RuntimeEnv) -> Self {
+    pub(crate) fn new(cache: Option<&Path>, tables: &Deltas, runtime: &RuntimeEnv) -> Self {
         let Some(cache) = cache else { return Self::default() };
-        let ids = tables.iter().filter_map(|table| Some(table.snapshot().ok()?.metadata().id().to_owned()));
+        let made_of = Table::ALL.into_iter().zip(tables).filter(|(table, _)| !table.is_derived());
+        let ids = made_of.filter_map(|(_, table)| Some(table.snapshot().ok()?.metadata().id().to_owned()));
         // What the functions in a part's query do goes with the version.
         let queries = PARTS.iter().map(|part| part.sql).chain([env!("CARGO_PKG_VERSION")]);
         let name = |of: String| sha256_hex(of.as_bytes()).chars().take(32).collect::<String>();

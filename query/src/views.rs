@@ -52,6 +52,9 @@ pub const VIEWS: &[View] = views![
     "recording_access",
     "command_hits",
     "custody_activity",
+    "recording_index",
+    "screen_text",
+    "commands",
     "exceptions",
 ];
 

@@ -67,6 +67,11 @@ impl Emulator {
         self.unfinished.len() >= UNFINISHED_BYTES_MAX
     }
 
+    /// Number of bytes that were no part of a character, so far.
+    pub(crate) fn replaced_bytes(&self) -> u64 {
+        self.decoder.replaced()
+    }
+
     pub(crate) fn terminal(&self) -> &Terminal {
         &self.terminal
     }

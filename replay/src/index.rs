@@ -71,6 +71,10 @@ pub struct Found {
     pub texts: Vec<ScreenText>,
     /// Commands that are over, or were followed by another.
     pub commands: Vec<Command>,
+    /// Number of texts, or of rows on which there was one, that are not kept, because there were too many: so far.
+    pub missed: u64,
+    /// Number of bytes of output that were no part of a character: so far.
+    pub replaced_bytes: u64,
 }
 
 /// Plays a recording once.
@@ -182,17 +186,14 @@ impl Indexer {
             segments: std::mem::take(&mut self.segments),
             texts: self.reader.lines.take(),
             commands: self.reader.commands.take(),
+            missed: self.reader.lines.missed(),
+            replaced_bytes: self.emulator.replaced_bytes(),
         }
     }
 
     /// Texts that are not found yet begin at this time or after it.
     pub fn settled_us(&self) -> i64 {
         self.reader.lines.settled_us()
-    }
-
-    /// Number of texts, or of rows on which there was one, that are not kept, because there were too many.
-    pub fn missed(&self) -> u64 {
-        self.reader.lines.missed()
     }
 
     /// What was found since then, when the recording is over: also what is on the screen.

@@ -8,18 +8,24 @@
 pub struct Decoder {
     /// The first one to three bytes of a character.
     tail: Vec<u8>,
+    replaced: u64,
 }
 
 impl Decoder {
     /// Appends the text of `bytes` to `text`, but for an unfinished character at their end.
     pub fn push(&mut self, bytes: &[u8], text: &mut String) {
         if self.tail.is_empty() {
-            self.tail = decode(bytes, text).to_vec();
+            self.tail = decode(bytes, text, &mut self.replaced).to_vec();
         } else {
             let mut joined = std::mem::take(&mut self.tail);
             joined.extend_from_slice(bytes);
-            self.tail = decode(&joined, text).to_vec();
+            self.tail = decode(&joined, text, &mut self.replaced).to_vec();
         }
+    }
+
+    /// Number of bytes that were no part of a character, so far.
+    pub(crate) fn replaced(&self) -> u64 {
+        self.replaced
     }
 
     /// The beginning of a character that is not whole yet.
@@ -30,6 +36,7 @@ impl Decoder {
     /// Ends the stream: appends U+FFFD when a character was left unfinished. The decoder can be used again.
     pub fn finish(&mut self, text: &mut String) {
         if !self.tail.is_empty() {
+            self.replaced += self.tail.len() as u64;
             self.tail.clear();
             text.push(char::REPLACEMENT_CHARACTER);
         }
@@ -37,7 +44,7 @@ impl Decoder {
 }
 
 /// Appends the text of `bytes` and returns the unfinished character at their end.
-fn decode<'a>(bytes: &'a [u8], text: &mut String) -> &'a [u8] {
+fn decode<'a>(bytes: &'a [u8], text: &mut String, replaced: &mut u64) -> &'a [u8] {
     let mut chunks = bytes.utf8_chunks().peekable();
     while let Some(chunk) = chunks.next() {
         text.push_str(chunk.valid());
@@ -49,6 +56,7 @@ fn decode<'a>(bytes: &'a [u8], text: &mut String) -> &'a [u8] {
         if unfinished && chunks.peek().is_none() {
             return invalid;
         }
+        *replaced += invalid.len() as u64;
         text.push(char::REPLACEMENT_CHARACTER);
     }
     &[]
@@ -68,6 +76,17 @@ mod tests {
         }
         decoder.finish(&mut text);
         text
+    }
+
+    #[test]
+    fn bytes_that_are_replaced_are_counted() {
+        let mut decoder = Decoder::default();
+        for piece in [&b"a\xff\xe2\x82"[..], b"\xac\xf0\x90", b"!", b"\xc3"] {
+            decoder.push(piece, &mut String::new());
+        }
+        assert_eq!(decoder.replaced(), 3);
+        decoder.finish(&mut String::new());
+        assert_eq!(decoder.replaced(), 4);
     }
 
     #[test]

@@ -34,7 +34,7 @@ pub struct RowContext<'a> {
     pub ingested_at: Micros,
 }
 
-fn timestamps() -> TimestampMicrosecondBuilder {
+pub(crate) fn timestamps() -> TimestampMicrosecondBuilder {
     TimestampMicrosecondBuilder::new().with_timezone("UTC")
 }
 
@@ -54,7 +54,7 @@ fn push_texts(list: &mut ListBuilder<StringBuilder>, values: &[Text<'_>]) {
 }
 
 /// Puts the columns together and the rows into the table's order.
-fn batch(table: Table, columns: Vec<ArrayRef>) -> Result<RecordBatch, ArrowError> {
+pub(crate) fn batch(table: Table, columns: Vec<ArrayRef>) -> Result<RecordBatch, ArrowError> {
     let batch = RecordBatch::try_new(table.schema(), columns)?;
     let mut keys = Vec::new();
     for name in table.sort_columns() {

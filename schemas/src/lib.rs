@@ -5,6 +5,7 @@
 //! - [`record`]: one Kafka message exactly as received, and why it could not be decoded.
 //! - [`event`]: one normalised audit fact.
 //! - [`frame`]: timed pieces of a recorded terminal session.
+//! - [`index`]: what is found in recordings.
 //! - [`activity`]: what Custody itself was asked to do.
 //! - [`table`]: the tables of the ledger and their Arrow columns.
 //! - [`columns`]: builders from those types to Arrow record batches.
@@ -16,6 +17,7 @@ pub mod activity;
 pub mod columns;
 pub mod event;
 pub mod frame;
+pub mod index;
 pub mod record;
 pub mod table;
 pub mod time;

@@ -19,11 +19,25 @@ pub enum Table {
     Frames,
     /// One row per thing that Custody was asked to do, and again when it was done.
     Activity,
+    /// One row per time that a recording was looked through. Derived from frames, as are the two that follow.
+    IndexedRecordings,
+    /// One row per text that was on the screen of a recorded session.
+    IndexedTexts,
+    /// One row per command of a recorded session.
+    IndexedCommands,
 }
 
 impl Table {
     /// Every table.
-    pub const ALL: [Self; 4] = [Self::Records, Self::Events, Self::Frames, Self::Activity];
+    pub const ALL: [Self; 7] = [
+        Self::Records,
+        Self::Events,
+        Self::Frames,
+        Self::Activity,
+        Self::IndexedRecordings,
+        Self::IndexedTexts,
+        Self::IndexedCommands,
+    ];
 
     /// Those that ingest writes, in the order in which a batch is committed: what was received first.
     pub const EVIDENCE: [Self; 3] = [Self::Records, Self::Events, Self::Frames];
@@ -35,7 +49,15 @@ impl Table {
             Self::Events => "events",
             Self::Frames => "frames",
             Self::Activity => "activity",
+            Self::IndexedRecordings => "indexed_recordings",
+            Self::IndexedTexts => "indexed_texts",
+            Self::IndexedCommands => "indexed_commands",
         }
+    }
+
+    /// Whether it says nothing that other tables do not say, so that it can be made again at any time.
+    pub fn is_derived(self) -> bool {
+        matches!(self, Self::IndexedRecordings | Self::IndexedTexts | Self::IndexedCommands)
     }
 
     /// What the table holds, in one line (kept in the table's own metadata).
@@ -45,6 +67,9 @@ impl Table {
             Self::Events => "One normalised audit fact, derived from a record",
             Self::Frames => "A run of timed pieces of one recorded session, derived from records",
             Self::Activity => "One thing that Custody was asked to do, or has done",
+            Self::IndexedRecordings => "One time that a recording was looked through, derived from frames",
+            Self::IndexedTexts => "One text that was on the screen of a recorded session, derived from frames",
+            Self::IndexedCommands => "One command of a recorded session, derived from frames",
         }
     }
 
@@ -54,11 +79,17 @@ impl Table {
         static EVENTS: LazyLock<SchemaRef> = LazyLock::new(events);
         static FRAMES: LazyLock<SchemaRef> = LazyLock::new(frames);
         static ACTIVITY: LazyLock<SchemaRef> = LazyLock::new(activity);
+        static RECORDINGS: LazyLock<SchemaRef> = LazyLock::new(indexed_recordings);
+        static TEXTS: LazyLock<SchemaRef> = LazyLock::new(indexed_texts);
+        static COMMANDS: LazyLock<SchemaRef> = LazyLock::new(indexed_commands);
         match self {
             Self::Records => RECORDS.clone(),
             Self::Events => EVENTS.clone(),
             Self::Frames => FRAMES.clone(),
             Self::Activity => ACTIVITY.clone(),
+            Self::IndexedRecordings => RECORDINGS.clone(),
+            Self::IndexedTexts => TEXTS.clone(),
+            Self::IndexedCommands => COMMANDS.clone(),
         }
     }
 
@@ -69,6 +100,9 @@ impl Table {
             Self::Events => &["kind", "occurred_at", "topic", "partition", "offset", "index"],
             Self::Frames => &["session_id", "first_seq"],
             Self::Activity => &["at", "activity_id"],
+            Self::IndexedRecordings => &["session_id", "run"],
+            Self::IndexedTexts => &["session_id", "run", "from_us", "row"],
+            Self::IndexedCommands => &["session_id", "run", "at_us"],
         }
     }
 
@@ -81,6 +115,7 @@ impl Table {
             }
             Self::Frames => &["session_id", "first_at", "last_at", "topic", "partition", "first_offset", "last_offset"],
             Self::Activity => &["at", "actor", "verb"],
+            Self::IndexedRecordings | Self::IndexedTexts | Self::IndexedCommands => &["session_id", "run"],
         }
     }
 
@@ -91,6 +126,8 @@ impl Table {
             Self::Events => &["detail"],
             Self::Frames => &["data"],
             Self::Activity => &["sql", "detail"],
+            Self::IndexedRecordings => &["findings"],
+            Self::IndexedTexts | Self::IndexedCommands => &["text"],
         }
     }
 }
@@ -245,6 +282,66 @@ fn activity() -> SchemaRef {
         optional("duration_ms", Int64),
         required("detail", Utf8),
     ]))
+}
+
+/// What every row of an index says: of which recording it is, and by which look at it.
+fn indexed() -> Vec<Field> {
+    use DataType::{Date32, Int64, Utf8};
+    vec![
+        required("date", Date32),
+        required("run", Int64),
+        required("source", Utf8),
+        required("session_id", Utf8),
+        optional("channel", Utf8),
+    ]
+}
+
+fn indexed_recordings() -> SchemaRef {
+    use DataType::{Boolean, Int32, Int64, Utf8};
+    let more = [
+        required("indexed_at", timestamp()),
+        required("version", Int32),
+        required("frames", Int64),
+        optional("started_at", timestamp()),
+        required("duration_us", Int64),
+        required("cols", Int32),
+        required("rows", Int32),
+        required("events", Int64),
+        required("output_bytes", Int64),
+        required("output_sha256", Utf8),
+        required("replaced_bytes", Int64),
+        required("ended", Boolean),
+        required("findings", Utf8),
+        required("texts", Int64),
+        required("commands", Int64),
+        required("missed", Int64),
+        optional("error", Utf8),
+    ];
+    Arc::new(Schema::new([indexed(), more.into()].concat()))
+}
+
+fn indexed_texts() -> SchemaRef {
+    use DataType::{Boolean, Int32, Int64, Utf8};
+    let more = [
+        required("from_us", Int64),
+        required("till_us", Int64),
+        required("row", Int32),
+        required("alternate", Boolean),
+        required("text", Utf8),
+    ];
+    Arc::new(Schema::new([indexed(), more.into()].concat()))
+}
+
+fn indexed_commands() -> SchemaRef {
+    use DataType::{Int32, Int64, Utf8};
+    let more = [
+        required("at_us", Int64),
+        optional("until_us", Int64),
+        optional("exit_status", Int32),
+        required("found_by", Utf8),
+        required("text", Utf8),
+    ];
+    Arc::new(Schema::new([indexed(), more.into()].concat()))
 }
 
 #[cfg(test)]

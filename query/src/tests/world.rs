@@ -373,8 +373,10 @@ pub(super) async fn in_memory(parts: &[&[Fact]]) -> SessionContext {
         let rows = MemTable::try_new(table.schema(), vec![batches]).unwrap();
         context.register_table(table.name(), Arc::new(rows)).unwrap();
     }
-    let nothing = MemTable::try_new(Table::Activity.schema(), vec![vec![]]).unwrap();
-    context.register_table(Table::Activity.name(), Arc::new(nothing)).unwrap();
+    for table in Table::ALL.into_iter().filter(|table| !Table::EVIDENCE.contains(table)) {
+        let nothing = MemTable::try_new(table.schema(), vec![vec![]]).unwrap();
+        context.register_table(table.name(), Arc::new(nothing)).unwrap();
+    }
     for (name, table) in Reference::load(&vocabulary()).unwrap().tables() {
         context.register_table(*name, table.clone()).unwrap();
     }

@@ -323,6 +323,7 @@ proptest! {
             parts.segments.extend(found.segments);
             parts.texts.extend(found.texts);
             parts.commands.extend(found.commands);
+            (parts.missed, parts.replaced_bytes) = (found.missed, found.replaced_bytes);
         };
         for event in &events {
             indexer.push(event);

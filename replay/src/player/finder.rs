@@ -32,7 +32,7 @@ impl Finder {
         // However it ends, nothing more comes.
         let _ended = Ended(self);
         let mut indexer = Indexer::new(recording.size);
-        let (mut bytes, mut text_bytes) = (0, 0);
+        let (mut bytes, mut text_bytes, mut left_out) = (0, 0, 0);
         for event in &recording.events {
             indexer.push(event);
             bytes += event.data.len() + 1;
@@ -41,13 +41,11 @@ impl Finder {
                 if self.stop.load(Ordering::Relaxed) {
                     return;
                 }
-                self.add(indexer.take(), &mut text_bytes);
+                self.add(indexer.take(), (&mut text_bytes, &mut left_out));
                 self.settled_us.store(indexer.settled_us(), Ordering::Release);
-                self.missed.fetch_max(indexer.missed(), Ordering::Relaxed);
             }
         }
-        self.missed.fetch_max(indexer.missed(), Ordering::Relaxed);
-        self.add(indexer.finish(), &mut text_bytes);
+        self.add(indexer.finish(), (&mut text_bytes, &mut left_out));
     }
 
     pub(super) fn stop(&self) {
@@ -64,13 +62,14 @@ impl Finder {
         self.missed.load(Ordering::Relaxed)
     }
 
-    fn add(&self, mut more: Found, text_bytes: &mut usize) {
+    fn add(&self, mut more: Found, (text_bytes, left_out): (&mut usize, &mut u64)) {
         let before = more.texts.len();
         more.texts.retain(|text| {
             *text_bytes += text.text.len();
             *text_bytes <= TEXT_BYTES_MAX
         });
-        self.missed.fetch_add((before - more.texts.len()) as u64, Ordering::Relaxed);
+        *left_out += (before - more.texts.len()) as u64;
+        self.missed.store(more.missed + *left_out, Ordering::Relaxed);
         let mut found = self.found.lock().unwrap_or_else(PoisonError::into_inner);
         found.segments.extend(more.segments);
         found.texts.extend(more.texts);

@@ -1,0 +1,295 @@
+//! What is found in recordings, as rows of the tables that are derived from frames.
+//!
+//! A recording is looked through anew when more of it has come. Each look is a **run** with a number of its own, and what
+//! counts of a recording are the rows of its newest run that has a row in `indexed_recordings`, which is written last.
+
+use std::sync::Arc;
+
+use arrow::array::{
+    ArrayRef, BooleanBuilder, Date32Builder, Int32Builder, Int64Builder, StringBuilder, TimestampMicrosecondBuilder,
+};
+use arrow::error::ArrowError;
+use arrow::record_batch::RecordBatch;
+
+use crate::columns::{batch, timestamps};
+use crate::table::Table;
+use crate::time::Micros;
+
+/// Of which recording a row is.
+#[derive(Debug, Clone, Copy)]
+pub struct Indexed<'a> {
+    /// The day of ingestion of its newest frame, in days since 1970: what was found is kept as long as what it was found
+    /// in.
+    pub date: i32,
+    /// The look at it; a later one has a higher number.
+    pub run: i64,
+    /// Kind of gateway.
+    pub source: &'a str,
+    /// The session that was recorded.
+    pub session_id: &'a str,
+    /// Which of its recordings.
+    pub channel: Option<&'a str>,
+}
+
+/// A row of `indexed_recordings`.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct IndexedRecording {
+    /// When it was looked through.
+    pub indexed_at: Micros,
+    /// By which version of what looks through recordings.
+    pub version: i32,
+    /// Number of frames that the session had.
+    pub frames: i64,
+    /// Wall clock at its start.
+    pub started_at: Option<Micros>,
+    /// Time of its last piece since the start.
+    pub duration_us: i64,
+    /// Size of the terminal at its start.
+    pub cols: u16,
+    /// See `cols`.
+    pub rows: u16,
+    /// Number of its events.
+    pub events: i64,
+    /// Size of its output.
+    pub output_bytes: i64,
+    /// SHA-256 of its output, in hexadecimal digits.
+    pub output_sha256: String,
+    /// Bytes of the output that are not UTF-8 and are shown as U+FFFD.
+    pub replaced_bytes: i64,
+    /// The stream says that it is over.
+    pub ended: bool,
+    /// What is wrong with it, a line each.
+    pub findings: String,
+    /// Number of its texts.
+    pub texts: i64,
+    /// Number of its commands.
+    pub commands: i64,
+    /// Texts that were too many to be kept.
+    pub missed: i64,
+    /// Why it could not be looked through.
+    pub error: Option<String>,
+}
+
+/// The columns that every row has.
+struct Of {
+    date: Date32Builder,
+    run: Int64Builder,
+    source: StringBuilder,
+    session_id: StringBuilder,
+    channel: StringBuilder,
+}
+
+impl Of {
+    fn new() -> Self {
+        Self {
+            date: Date32Builder::new(),
+            run: Int64Builder::new(),
+            source: StringBuilder::new(),
+            session_id: StringBuilder::new(),
+            channel: StringBuilder::new(),
+        }
+    }
+
+    fn push(&mut self, of: Indexed<'_>) {
+        self.date.append_value(of.date);
+        self.run.append_value(of.run);
+        self.source.append_value(of.source);
+        self.session_id.append_value(of.session_id);
+        self.channel.append_option(of.channel);
+    }
+
+    fn finish(&mut self) -> Vec<ArrayRef> {
+        vec![
+            Arc::new(self.date.finish()),
+            Arc::new(self.run.finish()),
+            Arc::new(self.source.finish()),
+            Arc::new(self.session_id.finish()),
+            Arc::new(self.channel.finish()),
+        ]
+    }
+}
+
+/// Rows of the three tables.
+pub struct IndexColumns {
+    recordings: Of,
+    indexed_at: TimestampMicrosecondBuilder,
+    version: Int32Builder,
+    frames: Int64Builder,
+    started_at: TimestampMicrosecondBuilder,
+    duration_us: Int64Builder,
+    cols: Int32Builder,
+    rows: Int32Builder,
+    events: Int64Builder,
+    output_bytes: Int64Builder,
+    output_sha256: StringBuilder,
+    replaced_bytes: Int64Builder,
+    ended: BooleanBuilder,
+    findings: StringBuilder,
+    texts: Int64Builder,
+    commands: Int64Builder,
+    missed: Int64Builder,
+    error: StringBuilder,
+    text_of: Of,
+    from_us: Int64Builder,
+    till_us: Int64Builder,
+    row: Int32Builder,
+    alternate: BooleanBuilder,
+    text: StringBuilder,
+    command_of: Of,
+    at_us: Int64Builder,
+    until_us: Int64Builder,
+    exit_status: Int32Builder,
+    found_by: StringBuilder,
+    command: StringBuilder,
+    bytes: usize,
+}
+
+impl Default for IndexColumns {
+    fn default() -> Self {
+        Self {
+            recordings: Of::new(),
+            indexed_at: timestamps(),
+            version: Int32Builder::new(),
+            frames: Int64Builder::new(),
+            started_at: timestamps(),
+            duration_us: Int64Builder::new(),
+            cols: Int32Builder::new(),
+            rows: Int32Builder::new(),
+            events: Int64Builder::new(),
+            output_bytes: Int64Builder::new(),
+            output_sha256: StringBuilder::new(),
+            replaced_bytes: Int64Builder::new(),
+            ended: BooleanBuilder::new(),
+            findings: StringBuilder::new(),
+            texts: Int64Builder::new(),
+            commands: Int64Builder::new(),
+            missed: Int64Builder::new(),
+            error: StringBuilder::new(),
+            text_of: Of::new(),
+            from_us: Int64Builder::new(),
+            till_us: Int64Builder::new(),
+            row: Int32Builder::new(),
+            alternate: BooleanBuilder::new(),
+            text: StringBuilder::new(),
+            command_of: Of::new(),
+            at_us: Int64Builder::new(),
+            until_us: Int64Builder::new(),
+            exit_status: Int32Builder::new(),
+            found_by: StringBuilder::new(),
+            command: StringBuilder::new(),
+            bytes: 0,
+        }
+    }
+}
+
+impl IndexColumns {
+    /// Bytes of the rows so far, about.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Adds the row of a recording that was looked through.
+    pub fn push_recording(&mut self, of: Indexed<'_>, recording: &IndexedRecording) {
+        self.bytes += 256 + recording.findings.len();
+        self.recordings.push(of);
+        self.indexed_at.append_value(recording.indexed_at);
+        self.version.append_value(recording.version);
+        self.frames.append_value(recording.frames);
+        self.started_at.append_option(recording.started_at);
+        self.duration_us.append_value(recording.duration_us);
+        self.cols.append_value(recording.cols.into());
+        self.rows.append_value(recording.rows.into());
+        self.events.append_value(recording.events);
+        self.output_bytes.append_value(recording.output_bytes);
+        self.output_sha256.append_value(&recording.output_sha256);
+        self.replaced_bytes.append_value(recording.replaced_bytes);
+        self.ended.append_value(recording.ended);
+        self.findings.append_value(&recording.findings);
+        self.texts.append_value(recording.texts);
+        self.commands.append_value(recording.commands);
+        self.missed.append_value(recording.missed);
+        self.error.append_option(recording.error.as_deref());
+    }
+
+    /// Adds a text that was on its screen from one time until another, in microseconds since the start.
+    pub fn push_text(&mut self, of: Indexed<'_>, (from_us, till_us): (i64, i64), row: u16, alternate: bool, text: &str) {
+        self.bytes += 64 + text.len();
+        self.text_of.push(of);
+        self.from_us.append_value(from_us);
+        self.till_us.append_value(till_us);
+        self.row.append_value(row.into());
+        self.alternate.append_value(alternate);
+        self.text.append_value(text);
+    }
+
+    /// Adds a command that ran from one time until another, in microseconds since the start.
+    pub fn push_command(
+        &mut self,
+        of: Indexed<'_>,
+        (at_us, until_us): (i64, Option<i64>),
+        exit_status: Option<u8>,
+        found_by: &str,
+        text: &str,
+    ) {
+        self.bytes += 64 + text.len();
+        self.command_of.push(of);
+        self.at_us.append_value(at_us);
+        self.until_us.append_option(until_us);
+        self.exit_status.append_option(exit_status.map(i32::from));
+        self.found_by.append_value(found_by);
+        self.command.append_value(text);
+    }
+
+    /// The rows, in the order of [`Table::IndexedRecordings`], texts and commands.
+    ///
+    /// # Errors
+    ///
+    /// When the columns do not fit their table, which is a defect.
+    pub fn finish(&mut self) -> Result<[RecordBatch; 3], ArrowError> {
+        self.bytes = 0;
+        let mut recordings = self.recordings.finish();
+        let more: [ArrayRef; 17] = [
+            Arc::new(self.indexed_at.finish()),
+            Arc::new(self.version.finish()),
+            Arc::new(self.frames.finish()),
+            Arc::new(self.started_at.finish()),
+            Arc::new(self.duration_us.finish()),
+            Arc::new(self.cols.finish()),
+            Arc::new(self.rows.finish()),
+            Arc::new(self.events.finish()),
+            Arc::new(self.output_bytes.finish()),
+            Arc::new(self.output_sha256.finish()),
+            Arc::new(self.replaced_bytes.finish()),
+            Arc::new(self.ended.finish()),
+            Arc::new(self.findings.finish()),
+            Arc::new(self.texts.finish()),
+            Arc::new(self.commands.finish()),
+            Arc::new(self.missed.finish()),
+            Arc::new(self.error.finish()),
+        ];
+        recordings.extend(more);
+        let mut texts = self.text_of.finish();
+        let more: [ArrayRef; 5] = [
+            Arc::new(self.from_us.finish()),
+            Arc::new(self.till_us.finish()),
+            Arc::new(self.row.finish()),
+            Arc::new(self.alternate.finish()),
+            Arc::new(self.text.finish()),
+        ];
+        texts.extend(more);
+        let mut commands = self.command_of.finish();
+        let more: [ArrayRef; 5] = [
+            Arc::new(self.at_us.finish()),
+            Arc::new(self.until_us.finish()),
+            Arc::new(self.exit_status.finish()),
+            Arc::new(self.found_by.finish()),
+            Arc::new(self.command.finish()),
+        ];
+        commands.extend(more);
+        Ok([
+            batch(Table::IndexedRecordings, recordings)?,
+            batch(Table::IndexedTexts, texts)?,
+            batch(Table::IndexedCommands, commands)?,
+        ])
+    }
+}
