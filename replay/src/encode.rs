@@ -1,9 +1,10 @@
-//! A recording in the formats of other tools.
+//! A recording in the formats of other tools, and as one file that a browser shows.
 //!
 //! A part of a recording ([`Recording::cut`](crate::Recording::cut)) begins with the screen that was there. What is made
 //! to be played or read begins with it too; [`raw()`] has only what was recorded, and [`json()`] keeps it apart.
 
 mod asciicast;
+mod html;
 mod json;
 mod raw;
 mod text;
@@ -11,6 +12,7 @@ mod transcript;
 mod ttyrec;
 
 pub use asciicast::{asciicast_v2, asciicast_v3};
+pub use html::{Facts, html};
 pub use json::json;
 pub use raw::raw;
 pub use text::text;

@@ -88,11 +88,14 @@ fn theme_value(theme: &Theme) -> Value {
     json!({ "fg": theme.foreground, "bg": theme.background, "palette": theme.palette.join(":") })
 }
 
-/// Calls `each` with the events that asciicast has, as text.
+/// Calls `each` with time, code and text of the events that asciicast has.
 ///
 /// A character that is cut goes with the event that ends it. An event that has only bytes of cut characters is left
 /// out; what is still unfinished at the end becomes one more event.
-fn for_each_text(recording: &Recording, mut each: impl FnMut(i64, Code, &str) -> io::Result<()>) -> io::Result<()> {
+pub(super) fn for_each_text(
+    recording: &Recording,
+    mut each: impl FnMut(i64, Code, &str) -> io::Result<()>,
+) -> io::Result<()> {
     let (mut output, mut input) = (Decoder::default(), Decoder::default());
     let mut text = String::new();
     for event in &recording.events {

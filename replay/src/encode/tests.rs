@@ -14,12 +14,12 @@ use crate::screen::Screen;
 use crate::screen::tests::recordings;
 use crate::size::Size;
 
-fn recording(events: Vec<Timed>) -> Recording {
+pub(crate) fn recording(events: Vec<Timed>) -> Recording {
     let duration_us = events.last().map_or(0, |event| event.time_us);
     Recording { events, duration_us, ..Recording::from_frames("s", []) }
 }
 
-fn event(time_us: i64, code: Code, data: &[u8]) -> Timed {
+pub(crate) fn event(time_us: i64, code: Code, data: &[u8]) -> Timed {
     Timed { time_us, at: None, code, data: data.to_vec() }
 }
 
@@ -400,7 +400,7 @@ fn ends_whole(bytes: &[u8]) -> bool {
     bytes.last().is_some_and(u8::is_ascii)
 }
 
-fn events() -> impl Strategy<Value = Vec<Timed>> {
+pub(crate) fn events() -> impl Strategy<Value = Vec<Timed>> {
     let code = prop::sample::select(vec!['o', 'o', 'i', 'r', 'm', 'x', 'e']);
     let data = prop_oneof![
         prop::collection::vec(any::<u8>(), 0..8),
