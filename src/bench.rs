@@ -4,8 +4,10 @@
 //! `custody bench decode`: what decoding costs on one core, against parsing the same JSON.
 //! `custody bench generate`: a ledger of any size to measure questions on.
 //! `custody bench reports`: what each report takes.
+//! `custody bench search`: looking through recordings and searching them.
 
 mod reports;
+mod search;
 
 use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
@@ -47,6 +49,7 @@ pub(crate) async fn run(config: &Config, bench: Bench) -> Result<(), Failure> {
         Bench::Decode { megabytes } => return decode(megabytes),
         Bench::Generate(args) => return generate(&args).await,
         Bench::Reports(args) => return reports::run(config, &args).await,
+        Bench::Search(args) => return search::run(config, &args).await,
     };
     match args.part {
         BenchPart::All => all(config, &args).await,

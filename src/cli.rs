@@ -106,6 +106,8 @@ pub(crate) enum Command {
     /// Say what became of an exception that a report found
     #[command(subcommand)]
     Exception(ExceptionCommand),
+    /// Find text that was on the screen of recorded sessions
+    Search(Search),
     /// Play a session's recording in this terminal
     Replay(Replay),
     /// Write a session's recording for other tools
@@ -434,6 +436,53 @@ impl ExceptionState {
 }
 
 #[derive(Debug, Args)]
+#[command(
+    after_help = "Looks through every text that was on a screen: typed with edits, split by escape sequences, or shown in \
+an editor or a pager. A text without a capital letter is found in whatever capitals."
+)]
+pub(crate) struct Search {
+    /// The text to look for
+    #[arg(required_unless_present = "regex", conflicts_with = "regex")]
+    pub(crate) text: Option<String>,
+    /// Look for a regular expression instead
+    #[arg(long, value_name = "PATTERN")]
+    pub(crate) regex: Option<String>,
+    /// Only what came onto the screen at or after this instant (RFC 3339)
+    #[arg(long, value_name = "TIME", value_parser = parse_instant)]
+    pub(crate) from: Option<i64>,
+    /// Only what came onto the screen before this instant (RFC 3339)
+    #[arg(long, value_name = "TIME", value_parser = parse_instant)]
+    pub(crate) to: Option<i64>,
+    /// Only in sessions of this user
+    #[arg(long, alias = "actor")]
+    pub(crate) user: Option<String>,
+    /// Only in sessions on this target
+    #[arg(long)]
+    pub(crate) target: Option<String>,
+    /// Only in this session
+    #[arg(long, value_name = "ID")]
+    pub(crate) session: Option<String>,
+    /// Only in sessions of this gateway: its name, or its kind (teleport, boundary, hoop, asciicast)
+    #[arg(long)]
+    pub(crate) gateway: Option<String>,
+    /// At most this many hits
+    #[arg(long, default_value_t = 1000)]
+    pub(crate) limit: usize,
+    /// How to print
+    #[arg(long, value_enum, default_value_t = SearchFormat::Text)]
+    pub(crate) format: SearchFormat,
+}
+
+/// How hits are printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum SearchFormat {
+    /// For people
+    Text,
+    /// One object a line
+    Ndjson,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct Replay {
     /// Id of the session
     pub(crate) session: String,
@@ -480,6 +529,8 @@ pub(crate) enum CastFormat {
     Text,
     /// The lines that were on the screen, each with its time
     Transcript,
+    /// A page for a browser, with a player and everything that it needs: for somebody who has no Custody
+    Html,
 }
 
 #[derive(Debug, Args)]
@@ -544,6 +595,10 @@ pub(crate) struct Watched {
 pub(crate) enum MaintainWhat {
     /// Decode dead letters again: after an update, or when a topic was mapped to the wrong source
     Redecode,
+    /// Look through recordings that were not looked through yet: what was on their screens, and the commands
+    ///
+    /// `custody up` does it by itself as recordings end or go quiet. `custody search` finds what was looked through.
+    Index,
 }
 
 #[derive(Debug, Subcommand)]
@@ -595,6 +650,23 @@ pub(crate) enum Bench {
     Generate(BenchGenerate),
     /// Every report on the configured ledger: the first time, and again
     Reports(BenchReports),
+    /// Looking through recordings, and searching them, beside ripgrep on the same sessions as asciicast files
+    ///
+    /// Makes the sessions, the same for the same arguments. Needs about 6 times their output on the disk.
+    Search(BenchSearch),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct BenchSearch {
+    /// Folder for files and ledger, which must be empty or not there
+    #[arg(value_name = "FOLDER")]
+    pub(crate) folder: PathBuf,
+    /// Number of sessions
+    #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u64).range(1..=10_000_000))]
+    pub(crate) sessions: u64,
+    /// Output of each, in KiB
+    #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u64).range(1..=1024))]
+    pub(crate) output_kb: u64,
 }
 
 #[derive(Debug, Args)]
@@ -708,10 +780,10 @@ fn parse_moment(text: &str) -> Result<Moment, String> {
         return Ok(Moment::At(at));
     }
     let wrong = || "expected a time since the start like 12:30, or an instant like 2026-11-02T09:00:00Z".to_owned();
-    let (whole, last) = text.rsplit_once(':').unwrap_or(("", text));
+    let (whole, last) = text.rsplit_once(':').unwrap_or(("0", text));
     let seconds: f64 = last.parse().ok().filter(|seconds| (0.0..1e9).contains(seconds)).ok_or_else(wrong)?;
     let mut minutes = 0_i64;
-    for part in whole.split(':').filter(|_| !whole.is_empty()) {
+    for part in whole.split(':') {
         let part: u32 = part.parse().map_err(|_| wrong())?;
         minutes = minutes.checked_mul(60).and_then(|minutes| minutes.checked_add(part.into())).ok_or_else(wrong)?;
     }

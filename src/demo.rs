@@ -90,7 +90,12 @@ pub(crate) async fn run(mut config: Config, data_given: bool, demo: &Demo) -> Re
         let Some(ledger) = run::wait_for_ledger(&location, stop.clone()).await? else { return Ok(()) };
         maintain::keep(&config, &ledger, Duration::from_secs(config.maintain.every_seconds.max(1)), stop.clone()).await
     };
-    tokio::try_join!(async { ingesting.await.map_err(Failure::from) }, publishing, serving, following, maintaining)?;
+    let indexing = async {
+        let Some(ledger) = run::wait_for_ledger(&location, stop.clone()).await? else { return Ok(()) };
+        maintain::follow(&config, &ledger, stop.clone()).await
+    };
+    let ingesting = async { ingesting.await.map_err(Failure::from) };
+    tokio::try_join!(ingesting, publishing, serving, following, maintaining, indexing)?;
     drop(broker);
     let mut out = std::io::stdout();
     writeln!(out, "\nThe ledger stays at {}: every command above goes on working but curl.", config.data)?;
@@ -203,8 +208,9 @@ Try in another terminal (sessions of the story appear within about ten seconds, 
   {custody} sessions
   {custody} sql \"SELECT session_id, actor, target, reason, approvers, link_method FROM session_access\"
   {custody} show {example}
-  {custody} replay {example}
-  {custody} export {example} --as text
+  {custody} search upstream
+  {custody} replay {example} --at-match upstream
+  {custody} export {example} --as html -o session.html
   curl 'http://{at}/api/v1/sessions?actor=alice@example.com'
   curl http://{at}/api/v1/sessions/{example}
   curl http://{at}/api/v1/openapi.json

@@ -19,6 +19,7 @@ use axum::routing::get;
 use custody_ingest::Health;
 use custody_ledger::Ledger;
 use custody_query::format::{Format, RowWriter};
+use custody_query::search::{Pattern, Search};
 use custody_query::sessions::{PAGE_SESSIONS_MAX, SessionDetail, SessionFilter, SessionPage, Time};
 use custody_query::{AsOf, Bounds, Engine, QueryError, Versions};
 use custody_replay::{Recording, encode};
@@ -26,7 +27,7 @@ use custody_schemas::activity::Activity;
 use metrics_exporter_prometheus::PrometheusHandle;
 use serde::{Deserialize, Serialize};
 use tokio::net::TcpListener;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use utoipa::{IntoParams, OpenApi, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -34,7 +35,7 @@ use utoipa_axum::routes;
 use crate::activity::{Ended, Journal};
 use crate::config::Config;
 use crate::exit::Failure;
-use crate::shutdown;
+use crate::{search, shutdown};
 
 /// A request may be this long: a statement of SQL, not a document.
 const BODY_BYTES_MAX: usize = 256 * 1024;
@@ -217,6 +218,7 @@ fn router(state: State) -> axum::Router {
         .routes(routes!(get_session))
         .routes(routes!(get_recording))
         .routes(routes!(post_sql))
+        .routes(routes!(post_search))
         .routes(routes!(runs::list_reports))
         .routes(routes!(runs::get_report))
         .routes(routes!(runs::run_report))
@@ -410,8 +412,15 @@ async fn get_session(
     };
     match state.during(from, asked_for("show", Some(&id)), work).await? {
         Some(session) => Ok(Json(session)),
-        None => Err(ApiError::not_found(format!("no session {id:?} is in the ledger"))),
+        None => Err(not_known(&state, &id).await?),
     }
+}
+
+/// Says that nobody knows a session, and which are like it.
+async fn not_known(state: &State, id: &str) -> Result<ApiError, ApiError> {
+    let like = state.engine.like(id).await?;
+    let like = if like.is_empty() { String::new() } else { format!("; like it are {}", like.join(", ")) };
+    Ok(ApiError::not_found(format!("no session {id:?} is in the ledger{like}")))
 }
 
 /// The recording of a session as asciicast version 2.
@@ -514,6 +523,82 @@ async fn answer(
         (TRUNCATED, HeaderValue::from_static(if stream.truncated() { "true" } else { "false" })),
     ];
     Ok(((headers, answer).into_response(), ended))
+}
+
+/// What is looked for, and where.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct SearchQuestion {
+    /// A text. Where it has no capital letter, those of what is looked through do not count. Either this or `regex`.
+    text: Option<String>,
+    /// A regular expression.
+    regex: Option<String>,
+    /// Only in this session.
+    session: Option<String>,
+    /// Only in sessions of this person.
+    user: Option<String>,
+    /// Only in sessions on this target.
+    target: Option<String>,
+    /// Only in sessions of this gateway: its name, or its kind.
+    gateway: Option<String>,
+    /// Only what came onto the screen at or after this instant (RFC 3339).
+    from: Option<String>,
+    /// Only what came onto the screen before it.
+    to: Option<String>,
+    /// At most this many hits, 1 to 10000.
+    limit: Option<usize>,
+}
+
+/// Hits that one search gives at most.
+const HITS_MAX: usize = 10_000;
+
+/// Finds text that was on the screen of recorded sessions.
+///
+/// The answer comes as it is found, an object a line: `{"hit": ...}`, `{"progress": ...}`, and at last `{"end": ...}` or
+/// `{"error": ...}`; without one of these two it is torn.
+#[utoipa::path(post, path = "/api/v1/search", tag = "sessions", request_body = SearchQuestion, responses(
+    (status = 200, body = search::Found, content_type = "application/x-ndjson"), (status = 400, body = ErrorBody)
+))]
+async fn post_search(
+    Axum(state): Axum<State>,
+    ConnectInfo(from): ConnectInfo<SocketAddr>,
+    FromBody(asked): FromBody<SearchQuestion>,
+) -> Result<Response, ApiError> {
+    let limit = asked.limit.unwrap_or(1000);
+    if !(1..=HITS_MAX).contains(&limit) {
+        return Err(ApiError::bad_request(format!("limit must be from 1 to {HITS_MAX}")));
+    }
+    let pattern = match (asked.text, asked.regex) {
+        (Some(text), None) => Pattern::Text(text),
+        (None, Some(regex)) => Pattern::Regex(regex),
+        _ => return Err(ApiError::bad_request("say what to look for: either text or regex")),
+    };
+    let search_for = Search {
+        pattern,
+        session_id: asked.session,
+        actor: asked.user,
+        target: asked.target,
+        gateway: asked.gateway,
+        from: asked.from.as_deref().map(|text| instant("from", text)).transpose()?,
+        to: asked.to.as_deref().map(|text| instant("to", text)).transpose()?,
+    };
+    search_for.check()?;
+    let detail = serde_json::json!({ "search": format!("{search_for:?}") }).to_string();
+    let activity = Activity { detail, ..asked_for("search", search_for.session_id.as_deref()) };
+    let entry = state.journal.begin(by(from, activity)).await?;
+    let (to, found) = mpsc::channel(64);
+    tokio::spawn(async move {
+        let done = search::search(&state.engine, search_for, limit, state.bounds.time, &to).await;
+        drop(to);
+        let done = done.map_err(Failure::from);
+        entry.end(done.as_ref().map(Clone::clone)).await;
+    });
+    let lines = futures::stream::unfold(found, |mut found| async move {
+        let line = serde_json::to_string(&found.recv().await?);
+        Some((line.map(|line| line + "\n"), found))
+    });
+    let headers = [(header::CONTENT_TYPE, "application/x-ndjson")];
+    Ok((headers, axum::body::Body::from_stream(lines)).into_response())
 }
 
 /// The format of a name, of those that programs read.

@@ -13,8 +13,10 @@ mod http;
 mod import;
 mod maintain;
 mod period;
+mod recordings;
 mod report;
 mod run;
+mod search;
 mod show;
 mod shutdown;
 mod wire;
@@ -96,8 +98,9 @@ async fn dispatch(cli: Cli) -> Result<(), Failure> {
         Command::Report(command) => report::run(&config, command).await,
         Command::Evidence(args) => evidence::run(&config, &args).await,
         Command::Exception(command) => report::exception(&config, command).await,
-        Command::Replay(replay) => show::replay(&config, &replay).await,
-        Command::Export(export) => show::export(&config, &export).await,
+        Command::Search(args) => search::run(&config, args).await,
+        Command::Replay(replay) => recordings::replay(&config, &replay).await,
+        Command::Export(export) => recordings::export(&config, &export).await,
         Command::Config => run::print_config(&config),
         Command::Doctor => doctor::run(&config).await,
         Command::Bench(bench) => bench::run(&config, bench).await,

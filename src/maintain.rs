@@ -1,5 +1,6 @@
 //! `custody maintain`: what keeps a ledger in order.
 
+mod index;
 mod tables;
 
 use std::collections::HashMap;
@@ -17,6 +18,7 @@ use crate::cli::{Maintain, MaintainWhat};
 use crate::config::Config;
 use crate::exit::Failure;
 
+pub(crate) use index::{follow, look_through_all};
 pub(crate) use tables::{keep, look};
 
 /// `custody maintain …`
@@ -24,6 +26,7 @@ pub(crate) async fn run(config: &Config, args: Maintain) -> Result<(), Failure> 
     match args.what {
         None => tables::tables(config, &args.tables).await,
         Some(MaintainWhat::Redecode) => redecode(config).await,
+        Some(MaintainWhat::Index) => index::index(config).await,
     }
 }
 

@@ -58,7 +58,11 @@ pub(crate) async fn up(config: Config, listen: &Listen) -> Result<(), Failure> {
         let Some(ledger) = wait_for_ledger(&location, stop.clone()).await? else { return Ok(()) };
         maintain::keep(&config, &ledger, every, stop.clone()).await
     };
-    tokio::try_join!(ingesting, serving, collecting, following, maintaining).map(drop)
+    let indexing = async {
+        let Some(ledger) = wait_for_ledger(&location, stop.clone()).await? else { return Ok(()) };
+        maintain::follow(&config, &ledger, stop.clone()).await
+    };
+    tokio::try_join!(ingesting, serving, collecting, following, maintaining, indexing).map(drop)
 }
 
 fn nothing_comes_in() -> Failure {

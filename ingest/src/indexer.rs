@@ -8,10 +8,10 @@ use std::collections::BTreeMap;
 use arrow::error::ArrowError;
 use aws_lc_rs::digest;
 use custody_ledger::{AppendError, Ledger, LedgerError, TableWriter};
-use custody_replay::index::{self, Found};
 use custody_replay::Recording;
+use custody_replay::index::{self, Found, ScreenText};
 use custody_schemas::frame::{Code, Frame};
-use custody_schemas::index::{IndexColumns, Indexed, IndexedRecording};
+use custody_schemas::index::{IndexColumns, Indexed, IndexedRecording, IndexedText};
 use custody_schemas::table::Table;
 
 use crate::consumer::now;
@@ -70,6 +70,8 @@ pub struct Indexing {
     recordings: TableWriter,
     columns: IndexColumns,
     last_run: i64,
+    /// Tells runs of this process from those of others in the same microsecond.
+    salt: i64,
     pending: Kept,
     kept: Kept,
 }
@@ -87,24 +89,39 @@ impl Indexing {
             recordings: ledger.writer(Table::IndexedRecordings).await?,
             columns: IndexColumns::default(),
             last_run: 0,
+            salt: i64::from(uuid::Uuid::new_v4().as_fields().0) % RUNS_A_MICROSECOND,
             pending: Kept::default(),
             kept: Kept::default(),
         })
     }
 
-    /// Looks through the recordings of a session: of each channel the one that is played.
-    pub fn push(&mut self, of: Recorded<'_>, frames: Vec<Frame>) {
-        let mut channels: BTreeMap<Option<String>, Vec<Frame>> = BTreeMap::new();
-        for frame in frames {
-            channels.entry(frame.channel.clone()).or_default().push(frame);
-        }
-        for (channel, frames) in channels {
-            let channel = channel.as_deref();
-            let recording = Recording::from_channel(of.session_id, channel, frames);
-            let found = index::index(&recording);
-            let Recorded { source, session_id, date, .. } = of;
-            let indexed = Indexed { date, run: self.next_run(), source, session_id, channel };
-            self.push_found(indexed, of.frames, &recording, &found);
+    /// Takes what was found in the recordings of a session.
+    pub fn push(&mut self, of: Recorded<'_>, looks: &[Look]) {
+        for Look { channel, row, found } in looks {
+            let Recorded { source, session_id, date, frames } = of;
+            let indexed = Indexed { date, run: self.next_run(), source, session_id, channel: channel.as_deref() };
+            for (number, text) in (0..).zip(&found.texts) {
+                let ScreenText { from_us, whole_us, till_us, row, is_alternate, text } = text;
+                let text = IndexedText {
+                    number,
+                    from_us: *from_us,
+                    whole_us: *whole_us,
+                    till_us: *till_us,
+                    row: *row,
+                    alternate: *is_alternate,
+                    text,
+                };
+                self.columns.push_text(indexed, &text);
+            }
+            for command in &found.commands {
+                let times = (command.at_us, command.until_us);
+                self.columns.push_command(indexed, times, command.exit_status, command.source.as_str(), &command.text);
+            }
+            self.columns.push_recording(indexed, &IndexedRecording { frames, ..row.clone() });
+            self.pending.recordings += 1;
+            self.pending.output_bytes += row.output_bytes.unsigned_abs();
+            self.pending.texts += found.texts.len() as u64;
+            self.pending.commands += found.commands.len() as u64;
         }
     }
 
@@ -123,50 +140,9 @@ impl Indexing {
         self.pending.failed += 1;
     }
 
-    fn push_found(&mut self, of: Indexed<'_>, frames: i64, recording: &Recording, found: &Found) {
-        for text in &found.texts {
-            self.columns.push_text(of, (text.from_us, text.till_us), text.row, text.is_alternate, &text.text);
-        }
-        for command in &found.commands {
-            let times = (command.at_us, command.until_us);
-            self.columns.push_command(of, times, command.exit_status, command.source.as_str(), &command.text);
-        }
-        let mut hash = digest::Context::new(&digest::SHA256);
-        let mut output_bytes = 0;
-        for event in recording.events.iter().filter(|event| event.code == Code::Output) {
-            hash.update(&event.data);
-            output_bytes += event.data.len() as u64;
-        }
-        let findings: Vec<String> = recording.findings.iter().take(FINDINGS_MAX).map(ToString::to_string).collect();
-        let row = IndexedRecording {
-            indexed_at: now(),
-            version: INDEXER,
-            frames,
-            started_at: recording.started_at,
-            duration_us: recording.duration_us,
-            cols: recording.size.cols,
-            rows: recording.size.rows,
-            events: recording.events.len() as i64,
-            output_bytes: output_bytes as i64,
-            output_sha256: hex::encode(hash.finish().as_ref()),
-            replaced_bytes: found.replaced_bytes as i64,
-            ended: recording.ended,
-            findings: findings.join("\n"),
-            texts: found.texts.len() as i64,
-            commands: found.commands.len() as i64,
-            missed: found.missed as i64,
-            error: None,
-        };
-        self.columns.push_recording(of, &row);
-        self.pending.recordings += 1;
-        self.pending.output_bytes += output_bytes;
-        self.pending.texts += found.texts.len() as u64;
-        self.pending.commands += found.commands.len() as u64;
-    }
-
-    /// Numbers grow, also from one process to the next.
+    /// No other process has the same, however their clocks are.
     fn next_run(&mut self) -> i64 {
-        self.last_run = now().max(self.last_run + 1);
+        self.last_run = (now() * RUNS_A_MICROSECOND + self.salt).max(self.last_run + RUNS_A_MICROSECOND);
         self.last_run
     }
 
@@ -199,5 +175,59 @@ impl Indexing {
     }
 }
 
+/// Processes that may look at recordings in one microsecond.
+const RUNS_A_MICROSECOND: i64 = 1000;
+
 /// So many findings of a recording are kept.
 const FINDINGS_MAX: usize = 100;
+
+/// What was found in one recording.
+#[derive(Debug, Clone)]
+pub struct Look {
+    channel: Option<String>,
+    row: IndexedRecording,
+    found: Found,
+}
+
+/// Looks through the recordings of a session: of each channel the one that is played. Takes as long as playing them does.
+pub fn look(session_id: &str, frames: Vec<Frame>) -> Vec<Look> {
+    let mut channels: BTreeMap<Option<String>, Vec<Frame>> = BTreeMap::new();
+    for frame in frames {
+        channels.entry(frame.channel.clone()).or_default().push(frame);
+    }
+    let look = |(channel, frames): (Option<String>, Vec<Frame>)| {
+        let recording = Recording::from_channel(session_id, channel.as_deref(), frames);
+        let found = index::index(&recording);
+        Look { row: row(&recording, &found), channel, found }
+    };
+    channels.into_iter().map(look).collect()
+}
+
+fn row(recording: &Recording, found: &Found) -> IndexedRecording {
+    let mut hash = digest::Context::new(&digest::SHA256);
+    let mut output_bytes = 0;
+    for event in recording.events.iter().filter(|event| event.code == Code::Output) {
+        hash.update(&event.data);
+        output_bytes += event.data.len();
+    }
+    let findings: Vec<String> = recording.findings.iter().take(FINDINGS_MAX).map(ToString::to_string).collect();
+    IndexedRecording {
+        indexed_at: now(),
+        version: INDEXER,
+        frames: 0,
+        started_at: recording.started_at,
+        duration_us: recording.duration_us,
+        cols: recording.size.cols,
+        rows: recording.size.rows,
+        events: recording.events.len() as i64,
+        output_bytes: output_bytes as i64,
+        output_sha256: hex::encode(hash.finish().as_ref()),
+        replaced_bytes: found.replaced_bytes as i64,
+        ended: recording.ended,
+        findings: findings.join("\n"),
+        texts: found.texts.len() as i64,
+        commands: found.commands.len() as i64,
+        missed: found.missed as i64,
+        error: None,
+    }
+}

@@ -1,6 +1,6 @@
 //! The engine: one place that turns SQL into rows, read-only and within bounds.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::num::NonZero;
 use std::ops::ControlFlow;
@@ -44,7 +44,7 @@ use utoipa::ToSchema;
 
 use crate::error::QueryError;
 use crate::functions::{Vocabulary, Words};
-use crate::parts::{KeptParts, PARTS, PartTable};
+use crate::parts::{KeptParts, PARTS, PartTable, day_of};
 use crate::pg_catalog::{self, Catalog, DATABASE, SCHEMA};
 use crate::reference::{Reference, ReferenceFile};
 use crate::shelf::{self, Focus, Shelves};
@@ -231,6 +231,8 @@ pub(crate) struct Snapshot {
     pub(crate) versions: Versions,
     /// The versions of all tables.
     read: [Option<u64>; Table::ALL.len()],
+    /// Size of the files of `indexed_texts` of each day.
+    text_sizes: BTreeMap<i32, u64>,
     reference: Arc<Reference>,
     parts: Vec<Arc<PartTable>>,
     views: Vec<PlannedView>,
@@ -281,7 +283,8 @@ impl Engine {
                 .build()?;
             let read_at = Instant::now();
             let tables = futures::future::try_join_all(Table::ALL.map(|table| ledger.open(table))).await?;
-            let tables: Deltas = tables.try_into().map_err(|_| QueryError::Internal("tables are missing".to_owned()))?;
+            let tables: Deltas =
+                tables.try_into().map_err(|_| QueryError::Internal("tables are missing".to_owned()))?;
             let kept = Arc::new(KeptParts::new(limits.cache.as_deref(), &tables, &runtime));
             let snapshot = Arc::new(snapshot(&runtime, &limits, &reference, &tables, &kept, None).await?);
             let held = Mutex::new(Held { tables, reference, snapshot, read_at });
@@ -432,7 +435,7 @@ impl Engine {
             return Ok(newest);
         }
         let mut tables = self.held.lock().await.tables.clone();
-        // What is derived from earlier rows is among what is derived from all.
+        // What is derived has no states of its own: it is that of now.
         for (of, table) in Table::ALL.into_iter().zip(&mut tables).filter(|(table, _)| !table.is_derived()) {
             let name = of.name();
             let version = match as_of {
@@ -508,6 +511,11 @@ pub(crate) struct Reading {
 }
 
 impl Reading {
+    /// Size of the files of the texts that were on screens, in bytes, for each day of ingestion (counted from 1970).
+    pub(crate) fn sizes(&self) -> &BTreeMap<i32, u64> {
+        &self.snapshot.text_sizes
+    }
+
     /// The rows of a statement of Custody's own, with values in the place of its named placeholders, and with views that
     /// are worked out once: those of the sessions in focus, where there is one. They need what comes with them.
     pub(crate) async fn shelved(
@@ -802,6 +810,20 @@ pub(crate) fn context(runtime: RuntimeEnv, limits: &Limits, words: &Arc<Words>) 
     Ok(context)
 }
 
+/// Size of the files of a table, in bytes, for each day of ingestion.
+fn sizes(table: Table, tables: &Deltas) -> Result<BTreeMap<i32, u64>, QueryError> {
+    let delta = Table::ALL.iter().position(|of| *of == table).and_then(|at| tables.get(at));
+    let mut sizes = BTreeMap::new();
+    let Some(state) = delta.and_then(|delta| delta.snapshot().ok()) else { return Ok(sizes) };
+    for file in state.log_data().iter() {
+        let path = file.path().to_string();
+        let day = path.strip_prefix("date=").and_then(|rest| rest.get(..10)).and_then(day_of);
+        let day = day.ok_or_else(|| QueryError::Internal(format!("{path} does not say its day")))?;
+        *sizes.entry(day).or_default() += u64::try_from(file.size()).unwrap_or_default();
+    }
+    Ok(sizes)
+}
+
 async fn snapshot(
     runtime: &RuntimeEnv,
     limits: &Limits,
@@ -855,5 +877,6 @@ async fn snapshot(
     registered.extend(views.iter().map(PlannedView::table));
     let read = tables.each_ref().map(DeltaTable::version);
     let (versions, reference) = (Versions::of(tables), reference.clone());
-    Ok(Snapshot { versions, read, reference, parts, views, tables: registered })
+    let text_sizes = sizes(Table::IndexedTexts, tables)?;
+    Ok(Snapshot { versions, read, text_sizes, reference, parts, views, tables: registered })
 }

@@ -4,6 +4,7 @@
 //! - [`VIEWS`]: what the questions are asked of, each a file in `views/` whose comment says what a row is.
 //! - [`reports`]: the report catalogue, each a file in `reports/`, and what makes its result evidence.
 //! - [`sample`]: samples that anybody can draw again.
+//! - [`search`]: texts that were on the screens of recorded sessions.
 //! - [`sessions`]: pages of sessions, everything known of one, its frames, as typed values.
 //! - [`evidence`]: reports as one zip that an auditor can read, check and perform again.
 //! - [`mod@format`]: rows as a table, CSV, JSON, NDJSON or an Arrow stream.
@@ -27,6 +28,7 @@ mod records;
 mod reference;
 pub mod reports;
 pub mod sample;
+pub mod search;
 pub mod sessions;
 mod shelf;
 mod table;

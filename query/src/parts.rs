@@ -98,12 +98,7 @@ pub(crate) struct PartTable {
 }
 
 impl PartTable {
-    pub(crate) fn new(
-        part: &'static Part,
-        live: LogicalPlan,
-        tables: &Deltas,
-        kept: Arc<KeptParts>,
-    ) -> Option<Self> {
+    pub(crate) fn new(part: &'static Part, live: LogicalPlan, tables: &Deltas, kept: Arc<KeptParts>) -> Option<Self> {
         let schema = Arc::new(Schema::new(live.schema().fields().clone()));
         let at = Table::ALL.iter().position(|table| *table == part.table)?;
         Some(Self { part, live, schema, delta: tables.get(at)?.clone(), days: OnceLock::new(), kept })
@@ -240,7 +235,7 @@ fn within(days: &BTreeSet<Day>, all: &BTreeSet<Day>) -> Expr {
 }
 
 /// `2026-11-02`
-fn day_of(text: &str) -> Option<Day> {
+pub(crate) fn day_of(text: &str) -> Option<Day> {
     let day: chrono::NaiveDate = text.parse().ok()?;
     i32::try_from(day.signed_duration_since(chrono::NaiveDate::default()).num_days()).ok()
 }

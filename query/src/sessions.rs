@@ -590,6 +590,14 @@ impl Reading {
         Ok(values)
     }
 
+    /// The sessions of these ids with their links.
+    pub(crate) async fn linked(&self, session_ids: &[&str]) -> Result<Vec<LinkedSession>, QueryError> {
+        let ids = session_ids.iter().map(|id| lit(*id)).collect();
+        let rows = self.table("sessions", ident("session_id").in_list(ids, false)).await?;
+        let sessions = self.rows(rows.select(columns(SESSION))?).await?;
+        self.link(sessions).await
+    }
+
     /// The sessions with their links.
     async fn link(&self, sessions: Vec<Session>) -> Result<Vec<LinkedSession>, QueryError> {
         #[derive(Deserialize)]
@@ -659,7 +667,7 @@ const EVENT: &[&str] = &[
     "deliveries",
 ];
 
-fn columns(names: &[&str]) -> Vec<Expr> {
+pub(crate) fn columns(names: &[&str]) -> Vec<Expr> {
     names.iter().map(|name| ident(*name)).collect()
 }
 
@@ -672,7 +680,7 @@ fn place() -> Expr {
     coalesce(vec![ident("cluster"), lit("")])
 }
 
-fn data_bytes(batch: &RecordBatch) -> usize {
+pub(crate) fn data_bytes(batch: &RecordBatch) -> usize {
     batch.column_by_name("data").and_then(|data| data.as_binary_opt::<i32>()).map_or(0, |data| data.values().len())
 }
 

@@ -16,9 +16,10 @@ SELECT
   given.channel AS channel,
   at_us,
   until_us,
-  arrow_cast(CAST(started_at AS BIGINT) + at_us, 'Timestamp(Microsecond, Some("UTC"))') AS given_at,
+  arrow_cast(CAST(looked.started_at AS BIGINT) + at_us, 'Timestamp(Microsecond, Some("UTC"))') AS given_at,
   exit_status,
   found_by,
   text
 FROM indexed_commands AS given
-JOIN (SELECT run, started_at FROM recording_index) AS looked ON looked.run = given.run
+JOIN recording_index AS looked
+  ON looked.run = given.run AND looked.source = given.source AND looked.session_id = given.session_id

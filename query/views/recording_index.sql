@@ -1,8 +1,9 @@
 -- One row is one recording, as it was looked through last.
 --
--- run                 number of the look; later ones are higher
+-- run                 number of the look
 -- source, session_id, channel
 --                     the recording; a session has several where its gateway records several channels
+-- version             of what looked through it
 -- indexed_at          when it was looked through; what came later is not in it
 -- frames              number of rows in `frames` that the session had then
 -- started_at, duration_us
@@ -20,7 +21,13 @@ SELECT
   run, source, session_id, channel, indexed_at, version, frames, started_at, duration_us, cols, rows, events,
   output_bytes, output_sha256, replaced_bytes, ended, findings, texts, commands, missed, error
 FROM (
-  SELECT *, row_number() OVER (PARTITION BY source, session_id, channel ORDER BY run DESC) AS age
+  SELECT
+    *,
+    row_number() OVER (
+      PARTITION BY source, session_id, channel, error IS NULL ORDER BY version DESC, frames DESC, run DESC
+    ) AS age,
+    max(frames) OVER (PARTITION BY source, session_id) AS most
   FROM indexed_recordings
 )
-WHERE age = 1
+-- A failure is of all channels: it counts until somebody looks at more, and what was found before still counts.
+WHERE age = 1 AND (error IS NULL OR frames = most)

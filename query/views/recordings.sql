@@ -8,6 +8,8 @@
 -- has_header        the stream's header came (sources that have one)
 -- has_input         what was typed, or asked, is in it
 -- has_end           the gateway said in the stream that the session is over
+-- first_day, last_day
+--                   the days on which Custody got its first and its last frame
 -- topics            the Kafka topics that the frames came from
 SELECT
   source,
@@ -20,6 +22,8 @@ SELECT
   bool_or(has_header) AS has_header,
   bool_or(has_input) AS has_input,
   bool_or(has_end) AS has_end,
+  min(date) AS first_day,
+  max(date) AS last_day,
   text_union(topics) AS topics
 FROM recording_parts
 GROUP BY source, cluster, session_id

@@ -37,6 +37,12 @@ const KEYFRAME_SHARE: u64 = 5;
 /// What keyframes may take besides.
 const KEYFRAME_BYTES_FREE: u64 = 1024 * 1024;
 
+/// For keyframes no more cells are looked at than so many for each byte of output, and [`CUT_CELLS_FREE`].
+const CUT_CELLS_PER_BYTE: u64 = 4;
+
+/// What may be looked at besides.
+const CUT_CELLS_FREE: u64 = 16 * 1024 * 1024;
+
 /// The screen is read when nothing has happened for so long, or when so much time has passed since it was read, in
 /// microseconds of the recording: nobody has read what was gone sooner.
 const READ_US: i64 = 50_000;
@@ -71,7 +77,7 @@ pub struct Found {
     pub texts: Vec<ScreenText>,
     /// Commands that are over, or were followed by another.
     pub commands: Vec<Command>,
-    /// Number of texts, or of rows on which there was one, that are not kept, because there were too many: so far.
+    /// Number of texts, rows on which there was one, or commands that are not kept, because there were too many: so far.
     pub missed: u64,
     /// Number of bytes of output that were no part of a character: so far.
     pub replaced_bytes: u64,
@@ -91,6 +97,8 @@ pub struct Indexer {
     events: usize,
     output_bytes: u64,
     keyframe_bytes: u64,
+    /// Cells that were looked at for keyframes.
+    cut_cells: u64,
     segments: Vec<Segment>,
 }
 
@@ -134,7 +142,7 @@ impl Indexer {
             reader: Reader {
                 time_us: 0,
                 lines: lines::Lines::new(size.emulated().rows.into()),
-                commands: commands::Commands::default(),
+                commands: commands::Commands::new(),
             },
             open: Segment {
                 start_us: 0,
@@ -152,6 +160,7 @@ impl Indexer {
             events: 0,
             output_bytes: 0,
             keyframe_bytes: 0,
+            cut_cells: 0,
             segments: Vec::new(),
         }
     }
@@ -169,8 +178,10 @@ impl Indexer {
         self.active_us += idle_us.min(IDLE_US);
         self.reader.time_us = event.time_us;
         self.reader.lines.advance(event.time_us, event.data.len());
+        self.reader.commands.advance(event.data.len());
+        let size = self.emulator.size();
         let _ = self.emulator.apply(event, &mut self.reader);
-        self.is_resized = event.code == Code::Resize;
+        self.is_resized = self.emulator.size() != size;
         self.open.end_us = event.time_us;
         self.open.events += 1;
         self.events += 1;
@@ -186,7 +197,7 @@ impl Indexer {
             segments: std::mem::take(&mut self.segments),
             texts: self.reader.lines.take(),
             commands: self.reader.commands.take(),
-            missed: self.reader.lines.missed(),
+            missed: self.reader.lines.missed() + self.reader.commands.missed(),
             replaced_bytes: self.emulator.replaced_bytes(),
         }
     }
@@ -213,7 +224,9 @@ impl Indexer {
     }
 
     fn is_to_be_cut(&self) -> bool {
+        let is_too_dear = self.cut_cells > self.output_bytes * CUT_CELLS_PER_BYTE + CUT_CELLS_FREE;
         if self.open.events == 0
+            || is_too_dear
             || self.emulator.is_lost()
             || self.keyframe_bytes > self.output_bytes / KEYFRAME_SHARE + KEYFRAME_BYTES_FREE
         {
@@ -225,6 +238,8 @@ impl Indexer {
     }
 
     fn cut(&mut self, start_us: i64) {
+        let Size { cols, rows } = self.emulator.size();
+        self.cut_cells += u64::from(cols) * u64::from(rows);
         let (init, tail) = self.emulator.dump();
         self.active_us = 0;
         // What no sequence can bring about (a cursor outside of the margins that it is counted from) is played.

@@ -6,7 +6,7 @@
 //! - [`line`]: one line of an asciicast stream, as a message carries it.
 //! - [`recording`]: the frames of a session, in any order, as one timeline, with what is wrong with it; and parts of it.
 //! - [`pace`]: shorter idle times and other speeds.
-//! - [`encode`]: a recording as asciicast 2 or 3, ttyrec, JSON, bare bytes or text.
+//! - [`encode`]: a recording as asciicast 2 or 3, ttyrec, JSON, bare bytes, text, or a web page that plays it.
 //! - [`screen`]: what the terminal showed at a time.
 //! - [`index`]: keyframes, every text that was on the screen, and commands.
 //! - [`player`]: shows a recording in the viewer's terminal.

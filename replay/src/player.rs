@@ -248,6 +248,9 @@ struct Player<'a> {
     wanted: Option<Wanted>,
     /// It begins at the first match, which is not known yet.
     is_waiting: bool,
+    /// Number of texts that were looked at for that, and the first of those that match.
+    looked: usize,
+    first_us: Option<i64>,
     /// What came of the last key.
     note: String,
 }
@@ -282,6 +285,8 @@ impl<'a> Player<'a> {
             start_at: recording.started_at,
             asked: None,
             is_waiting: wanted.is_some(),
+            looked: 0,
+            first_us: None,
             wanted,
             note: String::new(),
         }
@@ -294,11 +299,21 @@ impl<'a> Player<'a> {
 
     /// Goes to the first match, once it is known.
     fn begin(&mut self, now: Duration) {
-        if self.is_waiting {
-            let settled_us = self.finder.settled_us();
-            // At the very beginning, too; but not while an earlier one may still be found.
-            self.go(now, Place::Match, "text", |times, _| times.first().copied().filter(|first| *first <= settled_us));
-            self.is_waiting = !self.note.is_empty() && settled_us < i64::MAX;
+        if !self.is_waiting {
+            return;
+        }
+        let settled_us = self.finder.settled_us();
+        if let Some(wanted) = &self.wanted {
+            let first = self.finder.first_match(wanted, &mut self.looked);
+            self.first_us = [self.first_us, first].into_iter().flatten().min();
+        }
+        // At the very beginning, too; but not while an earlier one may still be found.
+        let first_us = self.first_us.filter(|first_us| *first_us <= settled_us);
+        if first_us.is_some() || settled_us == i64::MAX {
+            self.is_waiting = false;
+            self.go(now, Place::Match, "text", |_, _| first_us);
+        } else {
+            self.note = "looking for the text".to_owned();
         }
     }
 

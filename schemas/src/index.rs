@@ -1,7 +1,8 @@
 //! What is found in recordings, as rows of the tables that are derived from frames.
 //!
 //! A recording is looked through anew when more of it has come. Each look is a **run** with a number of its own, and what
-//! counts of a recording are the rows of its newest run that has a row in `indexed_recordings`, which is written last.
+//! counts of a recording are the rows of its run that saw the most of it, once that has a row in `indexed_recordings`,
+//! which is written last.
 
 use std::sync::Arc;
 
@@ -21,7 +22,7 @@ pub struct Indexed<'a> {
     /// The day of ingestion of its newest frame, in days since 1970: what was found is kept as long as what it was found
     /// in.
     pub date: i32,
-    /// The look at it; a later one has a higher number.
+    /// The look at it.
     pub run: i64,
     /// Kind of gateway.
     pub source: &'a str,
@@ -68,6 +69,25 @@ pub struct IndexedRecording {
     pub missed: i64,
     /// Why it could not be looked through.
     pub error: Option<String>,
+}
+
+/// A row of `indexed_texts`.
+#[derive(Debug, Clone, Copy)]
+pub struct IndexedText<'a> {
+    /// Texts are numbered as they went from the screen: what stood next to each other mostly has numbers that follow.
+    pub number: i64,
+    /// When it came, in microseconds since the start of the recording.
+    pub from_us: i64,
+    /// Since when it read as it does.
+    pub whole_us: i64,
+    /// When it went.
+    pub till_us: i64,
+    /// Row of the screen on which it was last, from 0.
+    pub row: u16,
+    /// It was on the alternate screen.
+    pub alternate: bool,
+    /// The text.
+    pub text: &'a str,
 }
 
 /// The columns that every row has.
@@ -130,7 +150,9 @@ pub struct IndexColumns {
     missed: Int64Builder,
     error: StringBuilder,
     text_of: Of,
+    number: Int64Builder,
     from_us: Int64Builder,
+    whole_us: Int64Builder,
     till_us: Int64Builder,
     row: Int32Builder,
     alternate: BooleanBuilder,
@@ -166,7 +188,9 @@ impl Default for IndexColumns {
             missed: Int64Builder::new(),
             error: StringBuilder::new(),
             text_of: Of::new(),
+            number: Int64Builder::new(),
             from_us: Int64Builder::new(),
+            whole_us: Int64Builder::new(),
             till_us: Int64Builder::new(),
             row: Int32Builder::new(),
             alternate: BooleanBuilder::new(),
@@ -211,15 +235,17 @@ impl IndexColumns {
         self.error.append_option(recording.error.as_deref());
     }
 
-    /// Adds a text that was on its screen from one time until another, in microseconds since the start.
-    pub fn push_text(&mut self, of: Indexed<'_>, (from_us, till_us): (i64, i64), row: u16, alternate: bool, text: &str) {
-        self.bytes += 64 + text.len();
+    /// Adds a text that was on its screen.
+    pub fn push_text(&mut self, of: Indexed<'_>, text: &IndexedText<'_>) {
+        self.bytes += 64 + text.text.len();
         self.text_of.push(of);
-        self.from_us.append_value(from_us);
-        self.till_us.append_value(till_us);
-        self.row.append_value(row.into());
-        self.alternate.append_value(alternate);
-        self.text.append_value(text);
+        self.number.append_value(text.number);
+        self.from_us.append_value(text.from_us);
+        self.whole_us.append_value(text.whole_us);
+        self.till_us.append_value(text.till_us);
+        self.row.append_value(text.row.into());
+        self.alternate.append_value(text.alternate);
+        self.text.append_value(text.text);
     }
 
     /// Adds a command that ran from one time until another, in microseconds since the start.
@@ -269,8 +295,10 @@ impl IndexColumns {
         ];
         recordings.extend(more);
         let mut texts = self.text_of.finish();
-        let more: [ArrayRef; 5] = [
+        let more: [ArrayRef; 7] = [
+            Arc::new(self.number.finish()),
             Arc::new(self.from_us.finish()),
+            Arc::new(self.whole_us.finish()),
             Arc::new(self.till_us.finish()),
             Arc::new(self.row.finish()),
             Arc::new(self.alternate.finish()),

@@ -101,7 +101,7 @@ impl Table {
             Self::Frames => &["session_id", "first_seq"],
             Self::Activity => &["at", "activity_id"],
             Self::IndexedRecordings => &["session_id", "run"],
-            Self::IndexedTexts => &["session_id", "run", "from_us", "row"],
+            Self::IndexedTexts => &["session_id", "run", "number"],
             Self::IndexedCommands => &["session_id", "run", "at_us"],
         }
     }
@@ -323,7 +323,9 @@ fn indexed_recordings() -> SchemaRef {
 fn indexed_texts() -> SchemaRef {
     use DataType::{Boolean, Int32, Int64, Utf8};
     let more = [
+        required("number", Int64),
         required("from_us", Int64),
+        required("whole_us", Int64),
         required("till_us", Int64),
         required("row", Int32),
         required("alternate", Boolean),

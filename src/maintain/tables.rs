@@ -289,7 +289,7 @@ impl Retention {
         match table {
             Table::Records => self.records_days,
             Table::Events => self.events_days,
-            // What was found in frames goes with them.
+            // What was found in frames goes with the last of them.
             Table::Frames | Table::IndexedRecordings | Table::IndexedTexts | Table::IndexedCommands => self.frames_days,
             Table::Activity => self.activity_days,
         }

@@ -105,7 +105,7 @@ fn row(LinkedSession { session, links }: &LinkedSession) -> [String; 9] {
 
 /// Who said yes, who was where, and why, in one line; of several links the surest. What somebody wrote himself stands
 /// last and in quotes, so that it cannot pass for the rest.
-pub(super) fn facts(LinkedSession { session, links }: &LinkedSession) -> String {
+pub(crate) fn facts(LinkedSession { session, links }: &LinkedSession) -> String {
     const NAME_CHARS: usize = 40;
     let name = |name: &str| {
         let short: String = visible(name).chars().take(NAME_CHARS).collect();

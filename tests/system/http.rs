@@ -216,6 +216,7 @@ fn the_openapi_document_lists_what_is_there() {
             "POST /api/v1/evidence",
             "POST /api/v1/exceptions",
             "POST /api/v1/reports/{id}/runs",
+            "POST /api/v1/search",
             "POST /api/v1/sql"
         ]
     );
@@ -226,7 +227,11 @@ fn the_openapi_document_lists_what_is_there() {
     for operation in operations.iter().filter(|operation| !of_reports(operation)) {
         let (method, path) = operation.split_once(' ').expect("two words");
         let path = path.replace("{id}", "cast-1");
-        let body = if method == "POST" { br#"{"sql":"SELECT 1 AS one"}"#.as_slice() } else { b"" };
+        let body = match (method, path.as_str()) {
+            ("POST", "/api/v1/search") => br#"{"text":"hello"}"#.as_slice(),
+            ("POST", _) => br#"{"sql":"SELECT 1 AS one"}"#,
+            _ => b"",
+        };
         let answer = client.send(method, &path, &[("content-type", "application/json")], body).expect("an answer");
         assert_eq!(answer.status, 200, "{method} {path}: {}", answer.text());
     }

@@ -26,6 +26,7 @@ mod outage;
 mod recording;
 mod reports;
 mod retention;
+mod search;
 mod store;
 mod support;
 mod wire;

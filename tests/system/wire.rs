@@ -97,6 +97,9 @@ fn psql_lists_describes_and_asks() {
             "events",
             "frames",
             "identities",
+            "indexed_commands",
+            "indexed_recordings",
+            "indexed_texts",
             "privileged",
             "records",
             "shared_accounts"

@@ -6,6 +6,7 @@ use custody_schemas::event::Kind;
 use super::story::week;
 use super::world::{World, start, with};
 use crate::VIEWS;
+use crate::search::{Pattern, Search};
 
 #[tokio::test]
 async fn every_view_runs_on_an_empty_ledger_and_on_the_story() {
@@ -17,12 +18,46 @@ async fn every_view_runs_on_an_empty_ledger_and_on_the_story() {
     let (empty, full) = (World::new().await, World::of(&[week(), vec![watched, wiped]].concat()).await);
     let exception = Activity { verb: "exception".to_owned(), outcome: Some("done"), ..Activity::default() };
     full.asked(exception).await;
+    full.looked_at(1, 1, Some("ls")).await;
     for view in VIEWS {
         let sql = format!("SELECT * FROM {}", view.name);
         assert_eq!(empty.ask(&sql).await, [""; 0], "{}", view.name);
         assert!(!full.ask(&sql).await.is_empty(), "{}", view.name);
         assert_eq!(full.ask(&format!("SELECT count(*) AS n FROM {}", view.name)).await.len(), 1, "{}", view.name);
     }
+}
+
+/// Whatever the order in which looks at a recording are written down, and whoever's clock is ahead.
+#[tokio::test]
+async fn of_a_recording_the_look_counts_that_saw_the_most() {
+    let world = World::of(&week()).await;
+    let shown = async || {
+        let texts = world.ask("SELECT text FROM screen_text").await;
+        let commands = world.ask("SELECT text FROM commands").await;
+        assert_eq!(texts, commands);
+        let pattern = Pattern::Regex("e|o".to_owned());
+        let (session_id, actor, target, gateway, from, to) = (None, None, None, None, None, None);
+        let asked = Search { pattern, session_id, actor, target, gateway, from, to };
+        let mut searching = world.engine.search(asked, 1, None).await.unwrap();
+        let mut found = Vec::new();
+        while let Some(hits) = searching.more().await.unwrap() {
+            found.extend(hits.into_iter().map(|hit| hit.text));
+        }
+        assert_eq!(found, texts);
+        (texts, searching.extent().recordings_failed)
+    };
+    assert_eq!(shown().await, (vec![], 0));
+    world.looked_at(500, 5, Some("one")).await;
+    assert_eq!(shown().await, (vec!["one".to_owned()], 0));
+    world.looked_at(100, 9, Some("more")).await;
+    assert_eq!(shown().await, (vec!["more".to_owned()], 0));
+    world.looked_at(700, 7, Some("between")).await;
+    assert_eq!(shown().await, (vec!["more".to_owned()], 0));
+    // What grew until it could not be looked through is said to be so, and found as far as it was.
+    world.looked_at(800, 20, None).await;
+    assert_eq!(shown().await, (vec!["more".to_owned()], 1));
+    world.looked_at(900, 21, Some("whole")).await;
+    assert_eq!(shown().await, (vec!["whole".to_owned()], 0));
 }
 
 #[tokio::test]

@@ -10,6 +10,7 @@ use custody_schemas::activity::Activity;
 use custody_schemas::columns::{EventColumns, FrameColumns, RecordColumns, RowContext};
 use custody_schemas::event::{Event, Kind, Outcome, Text};
 use custody_schemas::frame::{Clock, Code, Piece};
+use custody_schemas::index::{IndexColumns, Indexed, IndexedRecording, IndexedText};
 use custody_schemas::record::{DecodeError, ErrorKind, Message, Origin};
 use custody_schemas::table::Table;
 use custody_schemas::time::{Micros, Parsed, parse_rfc3339};
@@ -320,6 +321,25 @@ impl World {
             writer.append(&rows, std::slice::from_ref(&advance)).await.unwrap();
         }
         self.next_offset = Some(to);
+    }
+
+    /// Writes down a look at a recording of session `s1`, with a number and so many frames, that found a text (which is a
+    /// command too), or failed.
+    pub(super) async fn looked_at(&self, run: i64, frames: i64, text: Option<&str>) {
+        let mut columns = IndexColumns::default();
+        let of = Indexed { date: 20_000, run, source: "teleport", session_id: "s1", channel: None };
+        let error = text.is_none().then(|| "too large".to_owned());
+        columns.push_recording(of, &IndexedRecording { version: 1, frames, error, ..IndexedRecording::default() });
+        if let Some(text) = text {
+            let (from_us, whole_us, till_us) = (1, 2, 3);
+            let shown = IndexedText { number: 0, from_us, whole_us, till_us, row: 0, alternate: false, text };
+            columns.push_text(of, &shown);
+            columns.push_command(of, (2, None), None, "prompt", text);
+        }
+        let tables = [Table::IndexedRecordings, Table::IndexedTexts, Table::IndexedCommands];
+        for (table, rows) in tables.into_iter().zip(columns.finish().unwrap()) {
+            self.ledger.writer(table).await.unwrap().append(&rows, &[]).await.unwrap();
+        }
     }
 
     /// Writes down that Custody was asked for something.

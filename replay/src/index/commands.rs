@@ -4,7 +4,7 @@ use avt::observer::{Observation, Observer, ShellEvent, ShellTracker};
 use avt::parser::{Function, Osc, ShellIntegration};
 use avt::{Line, Operation, ScreenKind, Terminal};
 
-use super::lines::visible;
+use super::lines::{CELLS_FREE, CELLS_PER_BYTE, visible};
 use crate::screen::printable;
 
 /// How a command was found.
@@ -44,6 +44,12 @@ pub struct Command {
 /// The longest prompt that is taken for one, in characters.
 const PROMPT_CHARACTERS_MAX: usize = 120;
 
+/// Commands of a recording take no more than this, in bytes.
+const COMMANDS_BYTES_MAX: usize = 64 << 20;
+
+/// What a command takes besides its text.
+const COMMAND_BYTES: usize = 128;
+
 /// The longest line with a prompt that is read, in bytes.
 const LINE_BYTES_MAX: usize = 16 * 1024;
 
@@ -57,6 +63,11 @@ pub(super) struct Commands {
     waiting: Option<Waiting>,
     /// A command that the shell may still tell better.
     guessed: Option<Command>,
+    /// Cells of which marks of the shell may still be looked up.
+    credit: i64,
+    /// Bytes of all commands.
+    bytes: usize,
+    missed: u64,
     found: Vec<Command>,
 }
 
@@ -71,30 +82,31 @@ struct Waiting {
 }
 
 impl Waiting {
-    fn leave(&mut self, number: u64, line: &Line) {
-        let goes_on = self.left.is_some() && number > self.line;
-        if number == self.line || goes_on {
-            let left = self.left.get_or_insert_default();
-            if left.len() < LINE_BYTES_MAX {
-                left.extend(line.chars());
-            }
+    /// A row has left the screen; false when the line has with it.
+    fn leave(&mut self, number: u64, line: &Line) -> bool {
+        if number < self.line {
+            return true;
         }
+        let left = self.left.get_or_insert_default();
+        left.extend(line.chars());
+        line.is_wrapped() && left.len() < LINE_BYTES_MAX
     }
 
     /// What stands behind it, as long as the cursor is on its line.
     fn typed(&self, terminal: &Terminal, evicted: u64) -> Option<String> {
         let cursor = terminal.cursor();
         let first = usize::try_from(self.line.saturating_sub(evicted)).ok()?;
+        let goes_on = |row| terminal.screen().line(row).is_some_and(Line::is_wrapped);
+        let is_on_it = cursor.row >= first && (first..cursor.row).all(goes_on);
+        if terminal.active_screen_kind() != ScreenKind::Primary || !is_on_it {
+            return None;
+        }
         let mut text = self.left.clone().unwrap_or_default();
-        for (row, line) in terminal.screen().visible_lines().enumerate().skip(first) {
+        for line in terminal.screen().visible_lines().skip(first) {
             text.extend(line.chars());
             if !line.is_wrapped() {
                 let text: String = text.trim_end().chars().map(printable).collect();
-                let typed = match text.strip_prefix(self.prompt.trim_end()) {
-                    Some(typed) if (first..=row).contains(&cursor.row) => typed,
-                    _ => return None,
-                };
-                return Some(visible(typed));
+                return text.strip_prefix(self.prompt.trim_end()).map(visible);
             }
             if text.len() > LINE_BYTES_MAX {
                 return None;
@@ -105,26 +117,55 @@ impl Waiting {
 }
 
 impl Commands {
+    pub(super) fn new() -> Self {
+        Self { credit: CELLS_FREE, ..Self::default() }
+    }
+
     pub(super) fn before(&mut self, context: &mut Observation<'_>, operation: &Operation, time_us: i64) {
         match operation {
             // Lines get other numbers.
             Operation::Resize { .. } => self.waiting = None,
             // Enter.
             Operation::Function(Function::Lf | Function::Nel) => self.entered(context.terminal(), time_us),
-            // It would look at the marks of all prompts at each.
-            Operation::Function(Function::Osc(Osc::ShellIntegration(ShellIntegration::PromptStart))) => {
+            Operation::Function(Function::Osc(Osc::ShellIntegration(mark))) => {
+                // Otherwise it would look at the marks of all prompts at each, and keep what it has to tell.
                 self.told(context, time_us);
-                self.shell = ShellTracker::new();
+                let cells = context.terminal().size();
+                self.credit -= (cells.0 * cells.1) as i64;
+                if *mark == ShellIntegration::PromptStart || self.credit < 0 {
+                    self.shell = ShellTracker::new();
+                }
             }
             Operation::Function(_) => {}
         }
         self.shell.before(context, operation);
     }
 
+    /// Something comes: so many bytes of output.
+    pub(super) fn advance(&mut self, output_bytes: usize) {
+        let bytes = i64::try_from(output_bytes).unwrap_or(i64::MAX);
+        self.credit = self.credit.min(CELLS_FREE).saturating_add(bytes.saturating_mul(CELLS_PER_BYTE));
+    }
+
+    /// Commands that went without being kept, because there were too many.
+    pub(super) fn missed(&self) -> u64 {
+        self.missed
+    }
+
+    fn find(&mut self, command: Command) {
+        self.bytes += command.text.len() + COMMAND_BYTES;
+        if self.bytes > COMMANDS_BYTES_MAX {
+            self.missed += 1;
+        } else {
+            self.found.push(command);
+        }
+    }
+
     pub(super) fn evicted(&mut self, context: &mut Observation<'_>, line: &Line) {
         self.shell.evicted(context, line);
-        if let Some(waiting) = &mut self.waiting {
-            waiting.leave(self.evicted, line);
+        let number = self.evicted;
+        if self.waiting.as_mut().is_some_and(|waiting| !waiting.leave(number, line)) {
+            self.waiting = None;
         }
         self.evicted += 1;
     }
@@ -148,7 +189,7 @@ impl Commands {
 
     fn over(&mut self, until_us: Option<i64>, exit_status: Option<u8>) {
         if let Some(command) = self.running.take() {
-            self.found.push(Command { until_us, exit_status, ..command });
+            self.find(Command { until_us, exit_status, ..command });
         }
     }
 
@@ -168,7 +209,9 @@ impl Commands {
 
     /// What was guessed is not told better.
     fn guess(&mut self) {
-        self.found.extend(self.guessed.take());
+        if let Some(guessed) = self.guessed.take() {
+            self.find(guessed);
+        }
     }
 
     /// Looks for a prompt.

@@ -24,10 +24,16 @@ const TEXT_BYTES_MAX: usize = 16 * 1024;
 const OVERLAP_BYTES: usize = 512;
 
 /// So many cells are read for each byte of output, on the average: no recording can make reading it endless.
-const CELLS_PER_BYTE: i64 = 128;
+pub(super) const CELLS_PER_BYTE: i64 = 128;
 
 /// Cells that may be read besides, and that can be saved up.
-const CELLS_FREE: i64 = 16 * 1024 * 1024;
+pub(super) const CELLS_FREE: i64 = 16 * 1024 * 1024;
+
+/// A text that grows is a new one after so much time, in microseconds.
+const GROWS_US: i64 = 10_000_000;
+
+/// What a text takes besides its bytes.
+const TEXT_BYTES: u64 = 128;
 
 /// Texts have no more than so many bytes for each byte of output, and [`TEXT_BYTES_FREE`].
 const TEXT_SHARE: u64 = 4;
@@ -40,6 +46,8 @@ const TEXT_BYTES_FREE: u64 = 16 * 1024 * 1024;
 pub struct ScreenText {
     /// When it began to be there, in microseconds since the start of the recording.
     pub from_us: i64,
+    /// Since when it read as it does; before that it was shorter.
+    pub whole_us: i64,
     /// When it went: was scrolled away, changed, cleared or hidden by the other screen; of what was there at the end,
     /// when the recording ended.
     pub till_us: i64,
@@ -62,8 +70,6 @@ pub(super) struct Lines {
     above: Option<String>,
     /// The same, if the operation at hand scrolls.
     above_then: Option<String>,
-    /// The cursor was sent to the beginning of its row, and nothing came since.
-    is_returned: bool,
     /// Rows that the operation at hand has changed: each time, and all of them.
     dirty: Vec<Range<usize>>,
     /// Texts that are no longer where they were, and when they went.
@@ -100,6 +106,13 @@ struct Shown {
     is_rest: bool,
 }
 
+impl Shown {
+    /// Whether what is added at a time makes it longer, instead of another text.
+    fn goes_on(&self, time_us: i64) -> bool {
+        time_us.saturating_sub(self.since_us) < STANDS_US && time_us.saturating_sub(self.from_us) < GROWS_US
+    }
+}
+
 /// What an operation may do to rows.
 enum Effect {
     /// It takes rows at the top of a range, and moves those below up.
@@ -123,7 +136,6 @@ impl Lines {
             margins: 0..rows,
             above: None,
             above_then: None,
-            is_returned: false,
             dirty: Vec::new(),
             gone: Vec::new(),
             fresh: Vec::new(),
@@ -138,7 +150,7 @@ impl Lines {
     pub(super) fn advance(&mut self, time_us: i64, output_bytes: usize) {
         self.time_us = time_us;
         let bytes = i64::try_from(output_bytes).unwrap_or(i64::MAX);
-        self.credit = self.credit.saturating_add(bytes.saturating_mul(CELLS_PER_BYTE)).min(CELLS_FREE);
+        self.credit = self.credit.min(CELLS_FREE).saturating_add(bytes.saturating_mul(CELLS_PER_BYTE));
         self.text_bytes_left = self.text_bytes_left.saturating_add(output_bytes as u64 * TEXT_SHARE);
     }
 
@@ -158,26 +170,28 @@ impl Lines {
         self.dirty.clear();
         // By far the most.
         if let Operation::Function(Function::Print(_)) = operation
-            && !self.is_returned
-            && terminal.cursor().col + 1 < terminal.size().0
+            && (1..terminal.size().0 - 1).contains(&terminal.cursor().col)
         {
             return;
         }
-        match self.effect(terminal, operation) {
+        let mut up = None;
+        let gone = match self.effect(terminal, operation) {
             Effect::Up(range, n) => {
-                self.read_rows(terminal, range.start..range.start + n);
-                self.above_then = self.above_after(terminal, &range, n);
+                let gone = range.start..range.start + n;
+                up = Some((range, n));
+                gone
             }
-            Effect::Down(range, n) => self.read_rows(terminal, range.end.saturating_sub(n)..range.end),
-            Effect::Erase(range) => self.read_rows(terminal, range),
-            Effect::All => self.read(terminal),
-            Effect::None => {}
-        }
-        self.is_returned = match operation {
-            Operation::Function(Function::Cr) => true,
-            Operation::Function(Function::Sgr(_)) => self.is_returned,
-            _ => false,
+            Effect::Down(range, n) => range.end.saturating_sub(n)..range.end,
+            Effect::Erase(range) => range,
+            Effect::All => 0..self.rows.len(),
+            Effect::None => return,
         };
+        self.read_rows(terminal, gone.clone());
+        let unread = self.rows.iter().take(gone.end).skip(gone.start).filter(|row| row.changed_us.is_some());
+        self.missed += unread.count() as u64;
+        if let Some((range, n)) = up.filter(|(range, _)| range.start == self.margins.start) {
+            self.above_then = self.above_after(terminal, &range, n);
+        }
     }
 
     /// What an operation may take, as the terminal does it (avt 0.19).
@@ -190,15 +204,21 @@ impl Lines {
         let Operation::Function(function) = operation else { return Effect::All };
         match function {
             Function::Print(_) if cursor.col + 1 >= cols && cursor.row + 1 == margins.end => Effect::Up(margins, 1),
-            Function::Print(_) if self.is_returned => Effect::Erase(here),
+            // Below the margins it goes on over the row that it is on.
+            Function::Print(_) if cursor.col == 0 || cursor.col + 1 >= cols && cursor.row + 1 == rows => {
+                Effect::Erase(here)
+            }
             Function::Lf | Function::Nel if cursor.row + 1 == margins.end => Effect::Up(margins, 1),
             Function::Ri if cursor.row == margins.start => Effect::Down(margins, 1),
             Function::Su(n) => Effect::Up(margins.clone(), times(n, &margins)),
             Function::Sd(n) => Effect::Down(margins.clone(), times(n, &margins)),
             Function::Dl(n) => Effect::Up(from_cursor(), times(n, &from_cursor())),
             Function::Il(n) => Effect::Down(from_cursor(), times(n, &from_cursor())),
-            Function::El(ElScope::All) => Effect::Erase(here),
-            Function::El(ElScope::ToRight) if cursor.col == 0 => Effect::Erase(here),
+            // To the right of what was just written stands what is to be erased: that is not one text.
+            Function::El(ElScope::All | ElScope::ToLeft) => Effect::Erase(here),
+            Function::El(ElScope::ToRight) | Function::Ech(_) | Function::Dch(_) if cursor.col == 0 => {
+                Effect::Erase(here)
+            }
             Function::Ed(EdScope::Below) => Effect::Erase(cursor.row + usize::from(cursor.col > 0)..rows),
             Function::Ed(EdScope::Above) => Effect::Erase(0..cursor.row + 1),
             Function::Ed(EdScope::All) | Function::Ris | Function::Decaln => Effect::All,
@@ -228,10 +248,10 @@ impl Lines {
                 let bottom = if *bottom == 0 { rows } else { usize::from(*bottom) };
                 let top = usize::from((*top).max(1)) - 1;
                 if top + 1 < bottom && bottom <= rows {
-                    self.margins = top..bottom;
+                    (self.margins, self.above) = (top..bottom, None);
                 }
             }
-            Operation::Function(Function::Decstr | Function::Ris) => self.margins = 0..rows,
+            Operation::Function(Function::Decstr | Function::Ris) => (self.margins, self.above) = (0..rows, None),
             _ => {}
         }
     }
@@ -309,7 +329,6 @@ impl Lines {
         let mut rest = None;
         for row in range.start..end {
             let Some(of) = self.rows.get_mut(row) else { continue };
-            self.missed += u64::from(of.changed_us.is_some());
             if row + of.covers > end {
                 rest = of.shown.take().map(|shown| (shown, row + of.covers - end));
             } else {
@@ -329,14 +348,16 @@ impl Lines {
             row.shown = Some(Shown { row: range.start, ..shown });
             row.covers = covers;
         }
-        self.above = self.above_then.take();
-        self.cut_above(range.start);
+        let above = self.above_then.take();
+        if range.start == self.margins.start {
+            self.above = above;
+            self.cut_above(range.start);
+        }
         self.settle();
     }
 
     fn down(&mut self, range: &Range<usize>, n: usize) {
         for row in range.end - n..range.end {
-            self.missed += u64::from(self.rows.get(row).is_some_and(|row| row.changed_us.is_some()));
             self.leave(row);
         }
         self.rotate(range, |rows| rows.rotate_right(n), range.start..range.start + n);
@@ -387,7 +408,12 @@ impl Lines {
     /// What has left of a line without an end is a text, and its last part the beginning of the next.
     fn cut_above(&mut self, row: usize) {
         let Some(above) = self.above.as_mut().filter(|above| above.len() >= TEXT_BYTES_MAX) else { return };
-        let Some(shown) = self.rows.get_mut(row).and_then(|row| row.shown.as_mut()) else { return };
+        let Some(shown) = self.rows.get_mut(row).and_then(|row| row.shown.as_mut()) else {
+            // It could not be read.
+            self.missed += 1;
+            self.above = None;
+            return;
+        };
         let rest = above.split_off(above.floor_char_boundary(above.len() - OVERLAP_BYTES));
         let text = printables(std::mem::take(above)) + &printables(rest.clone());
         let piece = Shown { text, ..shown.clone() };
@@ -452,6 +478,7 @@ impl Lines {
         {
             // Only what goes on as it was is the same line.
             let whole = printables(above.clone()) + &text;
+            self.credit -= whole.len() as i64;
             match &old {
                 Some(old) if whole.starts_with(&old.text) => text = whole,
                 _ => self.above = None,
@@ -460,7 +487,7 @@ impl Lines {
         let (from_us, since_us) = (changed_us, changed_us);
         let new = match old {
             Some(old) if old.text == text => Some(old),
-            Some(old) if text.starts_with(&old.text) && changed_us.saturating_sub(old.since_us) < STANDS_US => {
+            Some(old) if text.starts_with(&old.text) && old.goes_on(changed_us) => {
                 Some(Shown { text, since_us, is_rest: false, ..old })
             }
             Some(old) => {
@@ -523,7 +550,7 @@ impl Lines {
         std::mem::take(&mut self.found)
     }
 
-    fn find(&mut self, Shown { row, text, from_us, is_rest, .. }: Shown, till_us: i64) {
+    fn find(&mut self, Shown { row, text, from_us, since_us, is_rest }: Shown, till_us: i64) {
         // What is left of a longer text is found with that; but where it stood, it stood.
         if is_rest && till_us.saturating_sub(from_us) < STANDS_US {
             return;
@@ -531,14 +558,14 @@ impl Lines {
         let mut rest = text.as_str();
         while !rest.is_empty() {
             let piece = rest.get(..rest.floor_char_boundary(TEXT_BYTES_MAX)).unwrap_or(rest);
-            let Some(left) = self.text_bytes_left.checked_sub(piece.len() as u64) else {
+            let Some(left) = self.text_bytes_left.checked_sub(piece.len() as u64 + TEXT_BYTES) else {
                 self.missed += 1;
                 return;
             };
             self.text_bytes_left = left;
             let row = u16::try_from(row).unwrap_or(u16::MAX);
             let (is_alternate, text) = (self.is_alternate, piece.to_owned());
-            self.found.push(ScreenText { from_us, till_us, row, is_alternate, text });
+            self.found.push(ScreenText { from_us, whole_us: since_us, till_us, row, is_alternate, text });
             if piece.len() == rest.len() {
                 return;
             }

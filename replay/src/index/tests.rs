@@ -57,7 +57,7 @@ fn texts_are_found_however_they_came_onto_the_screen() {
         ),
         (
             "split by escape sequences and cursor movements",
-            &[output(0, "\x1b[7Gworld\x1b[1Ghe\x1b[31mll\x1b[0mo"), output(100, "")],
+            &[output(0, "hello\x1b[9Gxy\x1b[2Ge\x1b[31mll\x1b[0mo\x1b[7Gworld"), output(100, "")],
             &[("hello world", 0, 100)],
         ),
         (
@@ -130,6 +130,15 @@ fn texts_are_found_however_they_came_onto_the_screen() {
             &["0123456789012345678901234", "a", "b", "new"],
         ),
         ("reset", "abc\x1bcdef", &["abc", "def"]),
+        ("erased up to the cursor", "secret\x1b[1K\rnew", &["new", "secret"]),
+        ("rubbed out from the beginning", "secret\x1b[G\x1b[6Xnew\x1b[G\x1b[6Pold", &["new", "old", "secret"]),
+        ("written over from column 1", "secret\x1b[Gother!", &["other!", "secret"]),
+        ("returned to, something else between", "secret\r\x1b[?25lother!", &["other!", "secret"]),
+        (
+            "rows taken out above of a line that goes on",
+            "0\r\n0123456789012345678901234\x1b[2H\x1b[M",
+            &["0", "0123456789012345678901234"],
+        ),
     ];
     for (name, text, expected) in quick {
         let mut texts: Vec<_> = found(SMALL, &[output(5, text)]).texts.into_iter().map(|text| text.text).collect();
@@ -139,6 +148,26 @@ fn texts_are_found_however_they_came_onto_the_screen() {
     let alternate = found(SMALL, cases[9].1);
     let on_it: Vec<_> = alternate.texts.iter().filter(|text| text.is_alternate).map(|text| &text.text).collect();
     assert_eq!(on_it, ["vim"]);
+}
+
+#[test]
+fn a_line_that_grows_slowly_is_found_where_it_is_long() {
+    let dots = (0..60).map(|n| output(n * 1000, "."));
+    let events: Vec<Timed> = dots.chain([output(60_000, "FAILED"), output(61_000, "")]).collect();
+    let found = found(Size { cols: 120, rows: 4 }, &events);
+    let failed = found.texts.iter().find(|text| text.text.ends_with("FAILED")).unwrap();
+    assert!(failed.from_us >= 50_000_000, "{failed:?}");
+}
+
+#[test]
+fn what_was_too_much_to_read_is_counted() {
+    let flood = "x".repeat(1919) + &"\rx".repeat(400_000) + "\x1b[2J\x1b[Hsecret\x1b[2J";
+    let flooded = found(Size::DEFAULT, &[output(0, &flood)]);
+    assert!(flooded.missed > 0 || flooded.texts.iter().any(|text| text.text == "secret"));
+    // Were all that went before copied for each row that goes, this would take hours.
+    let long = "x".repeat(999) + &"\rx".repeat(17_000) + &"x".repeat(300_000);
+    let found = found(Size { cols: 2, rows: 500 }, &[output(0, &long)]);
+    assert!(found.texts.iter().map(|text| text.text.len()).sum::<usize>() < 64 << 20);
 }
 
 #[test]
@@ -203,6 +232,43 @@ fn commands_are_told_by_the_shell_or_guessed_behind_a_prompt() {
 }
 
 #[test]
+fn commands_are_those_that_were_typed_at_the_prompt() {
+    let size = Size { cols: 40, rows: 4 };
+    let guesses: &[(&str, &[Timed], &[&str])] = &[
+        (
+            "the screen is cleared at the prompt",
+            &[
+                output(0, "me@h:~$ "),
+                output(500, "\x1b[H\x1b[2Jme@h:~$ "),
+                output(900, "ls"),
+                output(1500, "\r\n"),
+                output(2000, ""),
+            ],
+            &["ls"],
+        ),
+        (
+            "the other screen is not at the prompt",
+            &[output(0, "$ "), output(100, "\x1b[?1047h\x1b[H$ rm -rf /\r\n"), output(2000, "")],
+            &[],
+        ),
+        (
+            "other lines go by",
+            &[output(0, "$ "), output(100, "\x1b[4Ha\r\nb\r\nc\r\nd\r\n\x1b[H"), output(500, "\n"), output(2000, "")],
+            &[],
+        ),
+    ];
+    for (name, events, expected) in guesses {
+        let found: Vec<String> = found(size, events).commands.into_iter().map(|command| command.text).collect();
+        assert_eq!(found, *expected, "{name}");
+    }
+    // A flood of marks takes neither the memory nor the time of a screen each.
+    let fill = "x".repeat(1000 * 499);
+    let flood = "\x1b[H\x1b]133;B\x07\x1b]133;C\x07".repeat(20_000);
+    let found = found(Size { cols: 1000, rows: 500 }, &[output(0, &fill), output(10, &flood)]);
+    assert!(found.commands.iter().map(|command| command.text.len()).sum::<usize>() < 64 << 20);
+}
+
+#[test]
 fn segments_are_cut_by_size_by_time_and_after_a_resize() {
     let line = "x".repeat(998) + "\r\n";
     let by_size: Vec<Timed> = (0..1000).map(|n| output(n, &line)).collect();
@@ -219,7 +285,7 @@ fn segments_are_cut_by_size_by_time_and_after_a_resize() {
 
     let resize = |time_us| Timed { time_us, at: None, code: Code::Resize, data: b"90x30".to_vec() };
     let resized = found(Size::DEFAULT, &[output(0, "a"), resize(5), resize(5), output(1, "b")]).segments;
-    assert_eq!(resized.iter().map(|segment| segment.events).collect::<Vec<_>>(), [2, 1, 1]);
+    assert_eq!(resized.iter().map(|segment| segment.events).collect::<Vec<_>>(), [2, 2]);
     assert_eq!(resized[1].size, Size { cols: 90, rows: 30 });
 }
 
@@ -363,7 +429,7 @@ proptest! {
     fn prop_texts_hold_nothing_that_acts_on_a_terminal(events in soup(), cols in 2..30u16, rows in 1..12u16) {
         for text in found(Size { cols, rows }, &events).texts {
             prop_assert!(!text.text.is_empty() && !text.text.chars().any(char::is_control));
-            prop_assert!(text.from_us <= text.till_us);
+            prop_assert!(text.from_us <= text.whole_us && text.whole_us <= text.till_us, "{:?}", text);
         }
     }
 

@@ -65,7 +65,7 @@ impl Finder {
     fn add(&self, mut more: Found, (text_bytes, left_out): (&mut usize, &mut u64)) {
         let before = more.texts.len();
         more.texts.retain(|text| {
-            *text_bytes += text.text.len();
+            *text_bytes += text.text.len() + size_of::<ScreenText>();
             *text_bytes <= TEXT_BYTES_MAX
         });
         *left_out += (before - more.texts.len()) as u64;
@@ -93,16 +93,29 @@ impl Finder {
     pub(super) fn matches(&self, wanted: &Wanted) -> Vec<i64> {
         let mut times: Vec<i64> = self.with(|found| {
             let texts = found.texts.iter().filter(|ScreenText { text, .. }| wanted.is_in(text));
-            texts.map(|text| text.from_us).collect()
+            texts.map(|text| text.whole_us).collect()
         });
         times.sort_unstable();
         times.dedup();
         times
     }
 
+    /// When the first of the texts that hold what is looked for came onto the screen, of those beyond the first `looked`,
+    /// which is moved on.
+    pub(super) fn first_match(&self, wanted: &Wanted, looked: &mut usize) -> Option<i64> {
+        self.with(|found| {
+            let new = found.texts.get(*looked..).unwrap_or_default();
+            *looked = found.texts.len();
+            new.iter().filter(|text| wanted.is_in(&text.text)).map(|text| text.whole_us).min()
+        })
+    }
+
     /// When commands were given.
     pub(super) fn commands(&self) -> Vec<i64> {
-        self.with(|found| found.commands.iter().map(|Command { at_us, .. }| *at_us).collect())
+        let mut times: Vec<i64> =
+            self.with(|found| found.commands.iter().map(|Command { at_us, .. }| *at_us).collect());
+        times.sort_unstable();
+        times
     }
 }
 

@@ -194,7 +194,7 @@ fn it_begins_where_it_is_asked_to() {
 
     let mut player = Player::new(&recording, &found, &finder);
     player.begin(seconds(1));
-    assert_eq!(player.status(seconds(1))[1], " 00:00 / 01:40  PAUSED  no text \"more\" so far");
+    assert_eq!(player.status(seconds(1))[1], " 00:00 / 01:40  PAUSED  looking for the text");
     finder.look_through(&recording);
     player.begin(seconds(2));
     assert_eq!(text(&mut player, seconds(3)), "One more");

@@ -1,0 +1,579 @@
+//! Texts that were on the screens of recorded sessions, and which recordings were not looked through yet.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::time::Duration;
+
+use custody_schemas::columns::read_frames;
+use custody_schemas::frame::Frame;
+use custody_schemas::table::{PARTITION_COLUMN, Table};
+use datafusion::common::ScalarValue;
+use datafusion::execution::SendableRecordBatchStream;
+use datafusion::logical_expr::{Expr, Operator, binary_expr, ident, lit};
+use futures::future::BoxFuture;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::engine::{AsOf, Bounds, Engine, Reading};
+use crate::error::QueryError;
+use crate::sessions::{LinkedSession, Time, columns, data_bytes};
+
+/// The longest text or pattern that is looked for, in bytes.
+const PATTERN_BYTES_MAX: usize = 1024;
+
+/// A pattern may become a program this large, in bytes.
+const PROGRAM_BYTES_MAX: usize = 1 << 20;
+
+/// Days are looked through together until they have so many bytes, as they are stored.
+const PIECE_BYTES: u64 = 32 << 20;
+
+/// So much of a neighbour is told, in bytes.
+const NEIGHBOUR_BYTES_MAX: usize = 1024;
+
+/// The neighbours of so many hits are looked up with one question.
+const NEIGHBOURS_AT_ONCE: usize = 1000;
+
+/// What is looked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Pattern {
+    /// A text. Where it has no capital letter, those of what is looked through do not count.
+    Text(String),
+    /// A regular expression.
+    Regex(String),
+}
+
+/// What is looked for, and where.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Search {
+    /// What.
+    pub pattern: Pattern,
+    /// Only in this session.
+    pub session_id: Option<String>,
+    /// Only in sessions of this person.
+    pub actor: Option<String>,
+    /// Only in sessions on this target.
+    pub target: Option<String>,
+    /// Only in sessions of this kind of gateway, or of the gateway of this name.
+    pub gateway: Option<String>,
+    /// Only what came onto the screen at or after this instant.
+    pub from: Option<Time>,
+    /// Only what came onto the screen before it.
+    pub to: Option<Time>,
+}
+
+/// A text in which it was found.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+pub struct Hit {
+    /// Kind of gateway.
+    pub source: String,
+    /// The session.
+    pub session_id: String,
+    /// Which of its recordings.
+    pub channel: Option<String>,
+    /// The look at the recording that found it.
+    pub run: i64,
+    /// Number of the text, in the order in which texts went from the screen.
+    pub number: i64,
+    /// When it came onto the screen, in microseconds since the start of the recording.
+    pub from_us: i64,
+    /// Since when it read as it does; before that it was shorter.
+    pub whole_us: i64,
+    /// When it went.
+    pub till_us: i64,
+    /// Wall clock of `whole_us`.
+    pub shown_at: Option<Time>,
+    /// Row of the screen, from 0.
+    pub row: i32,
+    /// It was on the alternate screen, that of editors and pagers.
+    pub alternate: bool,
+    /// The text.
+    pub text: String,
+    /// The text before it.
+    pub before: Option<String>,
+    /// The text after it.
+    pub after: Option<String>,
+}
+
+/// Days of ingestion that are looked through at once, counted from 1970.
+#[derive(Debug, Clone, Copy)]
+struct Days {
+    first: i32,
+    last: i32,
+    /// Size of what is looked through, in bytes.
+    bytes: u64,
+}
+
+/// A recording that is to be looked through.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct Unindexed {
+    /// Kind of gateway.
+    pub source: String,
+    /// The session.
+    pub session_id: String,
+    /// Number of its frames.
+    pub frames: i64,
+    /// Number of those that were looked through.
+    pub frames_indexed: i64,
+    /// Size of its output.
+    pub output_bytes: i64,
+    /// The gateway said that the session is over.
+    pub has_end: bool,
+    /// The day of its first frame, in days since 1970.
+    pub first_day: i32,
+    /// The day of its last frame.
+    pub last_day: i32,
+}
+
+impl Search {
+    /// Whether it can be looked for.
+    ///
+    /// # Errors
+    ///
+    /// [`QueryError::Invalid`] for a pattern that makes no sense.
+    pub fn check(&self) -> Result<(), QueryError> {
+        self.condition().map(drop)
+    }
+
+    /// The condition of a text.
+    fn condition(&self) -> Result<Expr, QueryError> {
+        let (Pattern::Text(pattern) | Pattern::Regex(pattern)) = &self.pattern;
+        if pattern.is_empty() || pattern.len() > PATTERN_BYTES_MAX {
+            let what = format!("what is looked for must have 1 to {PATTERN_BYTES_MAX} bytes");
+            return Err(QueryError::Invalid(what));
+        }
+        Ok(match &self.pattern {
+            Pattern::Text(wanted) => {
+                let escaped = |c| matches!(c, '%' | '_' | '\\').then_some('\\').into_iter().chain([c]);
+                let like = lit(format!("%{}%", wanted.chars().flat_map(escaped).collect::<String>()));
+                match wanted.chars().any(char::is_uppercase) {
+                    true => ident("text").like(like),
+                    false => ident("text").ilike(like),
+                }
+            }
+            Pattern::Regex(wanted) => {
+                let read = |pattern: &str| regex::RegexBuilder::new(pattern).size_limit(PROGRAM_BYTES_MAX).build();
+                // A group: of a bare text the engine would make a LIKE, in which a backslash means something else.
+                let group = format!("({wanted})");
+                let is_regex = read(wanted).and_then(|_| read(&group));
+                is_regex.map_err(|error| QueryError::Invalid(format!("that is no regular expression: {error}")))?;
+                binary_expr(ident("text"), Operator::RegexMatch, lit(group))
+            }
+        })
+    }
+
+    fn is_in_time(&self, shown_at: Option<Time>) -> bool {
+        let since = self.from.is_none_or(|from| shown_at.is_some_and(|at| at.0 >= from.0));
+        since && self.to.is_none_or(|to| shown_at.is_some_and(|at| at.0 < to.0))
+    }
+}
+
+/// A recording: source, session, channel.
+type Key = (String, String, Option<String>);
+
+/// The newest look at a recording.
+#[derive(Debug, Clone, Copy)]
+struct Look {
+    /// By which looks are compared: version of what looked, frames that there were, number.
+    order: (i32, i64, i64),
+    /// Wall clock at the start of the recording.
+    started_at: Option<Time>,
+}
+
+/// A search on one state of the ledger.
+pub struct Searching {
+    reading: Reading,
+    asked: Search,
+    /// What is still to be looked through, the newest last.
+    pieces: Vec<Days>,
+    /// The piece that is looked through.
+    now: Option<(Days, SendableRecordBatchStream)>,
+    /// The sessions that are asked for; `None` where all are.
+    sessions: Option<HashSet<(String, String)>>,
+    newest: HashMap<Key, Look>,
+    extent: Extent,
+    bytes: u64,
+}
+
+/// What a search looks through, and what it does not.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Extent {
+    /// Size of what is looked through, in bytes as it is stored.
+    pub bytes: u64,
+    /// Recordings that were not looked through yet, or have grown since.
+    pub recordings_not_indexed: i64,
+    /// Recordings that could not be looked through.
+    pub recordings_failed: i64,
+    /// Texts that were too many to be kept.
+    pub texts_missed: i64,
+}
+
+/// A row of `indexed_texts`.
+#[derive(Deserialize)]
+struct Row {
+    source: String,
+    session_id: String,
+    channel: Option<String>,
+    run: i64,
+    number: i64,
+    from_us: i64,
+    whole_us: i64,
+    till_us: i64,
+    row: i32,
+    alternate: bool,
+    text: String,
+}
+
+impl Searching {
+    /// What is looked through in all.
+    pub fn extent(&self) -> Extent {
+        self.extent
+    }
+
+    /// Bytes that were looked through so far.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// Sessions with what gave access to them, as far as anything is known of these ids.
+    ///
+    /// # Errors
+    ///
+    /// As [`Engine::query`].
+    pub fn linked<'a>(
+        &'a mut self,
+        session_ids: &'a [&'a str],
+    ) -> BoxFuture<'a, Result<Vec<LinkedSession>, QueryError>> {
+        Box::pin(self.reading.linked(session_ids))
+    }
+
+    /// Some more hits, by session and time, the newest days first; none where it only has come further, `None` at the end.
+    ///
+    /// # Errors
+    ///
+    /// As [`Engine::query`].
+    pub fn more(&mut self) -> BoxFuture<'_, Result<Option<Vec<Hit>>, QueryError>> {
+        Box::pin(async move {
+            if self.now.is_none() {
+                let Some(days) = self.pieces.pop() else { return Ok(None) };
+                let mut condition = on_days(days).and(self.asked.condition()?);
+                if let Some(session) = &self.asked.session_id {
+                    condition = condition.and(ident("session_id").eq(lit(session.as_str())));
+                }
+                let rows = self.reading.table(Table::IndexedTexts.name(), condition).await?.select(columns(TEXT))?;
+                self.now = Some((days, crate::engine::stream(rows).await?));
+            }
+            let Some((days, batches)) = &mut self.now else { return Ok(None) };
+            let days = *days;
+            let next = self.reading.within(async { Ok(futures::StreamExt::next(batches).await) }).await?;
+            let Some(batch) = next else {
+                self.now = None;
+                self.bytes += days.bytes;
+                return Ok(Some(Vec::new()));
+            };
+            let mut found: Vec<Row> = Reading::values(&[batch?])?;
+            if let Some(sessions) = &self.sessions {
+                found.retain(|row| sessions.contains(&(row.source.clone(), row.session_id.clone())));
+            }
+            self.look_up(&found).await?;
+            let mut hits: Vec<Hit> = Vec::new();
+            for row in found {
+                // Of a recording that was looked through again, only what was found then counts.
+                let Some(look) = self.newest.get(&row.recording()).filter(|look| look.order.2 == row.run) else {
+                    continue;
+                };
+                let shown_at = look.started_at.and_then(|Time(at)| Some(Time(at.checked_add(row.whole_us)?)));
+                if self.asked.is_in_time(shown_at) {
+                    hits.push(row.into_hit(shown_at));
+                }
+            }
+            for hits in hits.chunks_mut(NEIGHBOURS_AT_ONCE) {
+                set_neighbours(&self.reading, hits, days).await?;
+            }
+            hits.sort_by_cached_key(|hit| (hit.source.clone(), hit.session_id.clone(), hit.whole_us, hit.number));
+            Ok(Some(hits))
+        })
+    }
+
+    /// Looks up the newest looks at the recordings of these texts, where they are not known.
+    async fn look_up(&mut self, found: &[Row]) -> Result<(), QueryError> {
+        #[derive(Deserialize)]
+        struct Looked {
+            source: String,
+            session_id: String,
+            channel: Option<String>,
+            version: i32,
+            frames: i64,
+            run: i64,
+            started_at: Option<Time>,
+        }
+        let new = found.iter().filter(|row| !self.newest.contains_key(&row.recording()));
+        let ids: BTreeSet<&str> = new.map(|row| row.session_id.as_str()).collect();
+        if ids.is_empty() {
+            return Ok(());
+        }
+        let of_sessions = ident("session_id").in_list(ids.into_iter().map(lit).collect(), false);
+        let of_sessions = of_sessions.and(ident("error").is_null());
+        let rows = self.reading.table(Table::IndexedRecordings.name(), of_sessions).await?;
+        let rows =
+            rows.select(columns(&["source", "session_id", "channel", "version", "frames", "run", "started_at"]))?;
+        for Looked { source, session_id, channel, version, frames, run, started_at } in self.reading.rows(rows).await? {
+            let look = Look { order: (version, frames, run), started_at };
+            let newest = self.newest.entry((source, session_id, channel)).or_insert(look);
+            if newest.order < look.order {
+                *newest = look;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Looks up the texts before and after each.
+async fn set_neighbours(reading: &Reading, hits: &mut [Hit], days: Days) -> Result<(), QueryError> {
+    #[derive(Deserialize)]
+    struct Neighbour {
+        session_id: String,
+        run: i64,
+        number: i64,
+        text: String,
+    }
+    // One number for both: another recording with the same is found too, and not looked at.
+    let key = |run: i64, number: i64| run % KEYS * KEYS + number % KEYS;
+    let near = hits.iter().flat_map(|hit| [key(hit.run, hit.number - 1), key(hit.run, hit.number + 1)]);
+    let near: BTreeSet<i64> = near.collect();
+    let ids: BTreeSet<&str> = hits.iter().map(|hit| hit.session_id.as_str()).collect();
+    let keys = (ident("run") % lit(KEYS)) * lit(KEYS) + ident("number") % lit(KEYS);
+    let condition = on_days(days).and(ident("session_id").in_list(ids.into_iter().map(lit).collect(), false));
+    let condition = condition.and(keys.in_list(near.into_iter().map(lit).collect(), false));
+    let rows = reading.table(Table::IndexedTexts.name(), condition).await?;
+    let rows = rows.select(columns(&["session_id", "run", "number", "text"]))?;
+    let rows: Vec<Neighbour> = reading.rows(rows).await?;
+    let texts: HashMap<(&str, i64, i64), &str> =
+        rows.iter().map(|of| ((of.session_id.as_str(), of.run, of.number), of.text.as_str())).collect();
+    for hit in hits {
+        let near = |number| texts.get(&(hit.session_id.as_str(), hit.run, number)).map(|text| short(text));
+        (hit.before, hit.after) = (near(hit.number - 1), near(hit.number + 1));
+    }
+    Ok(())
+}
+
+/// As much of a neighbour as somebody looks at.
+fn short(text: &str) -> String {
+    text.get(..text.floor_char_boundary(NEIGHBOUR_BYTES_MAX)).unwrap_or_default().to_owned()
+}
+
+fn on_days(days: Days) -> Expr {
+    let day = |day| lit(ScalarValue::Date32(Some(day)));
+    ident(PARTITION_COLUMN).between(day(days.first), day(days.last))
+}
+
+impl Row {
+    fn recording(&self) -> Key {
+        (self.source.clone(), self.session_id.clone(), self.channel.clone())
+    }
+
+    fn into_hit(self, shown_at: Option<Time>) -> Hit {
+        Hit {
+            source: self.source,
+            session_id: self.session_id,
+            channel: self.channel,
+            run: self.run,
+            number: self.number,
+            from_us: self.from_us,
+            whole_us: self.whole_us,
+            till_us: self.till_us,
+            shown_at,
+            row: self.row,
+            alternate: self.alternate,
+            text: self.text,
+            before: None,
+            after: None,
+        }
+    }
+}
+
+/// Numbers of texts are smaller.
+const KEYS: i64 = 1_000_000_000;
+
+/// The columns of [`Row`].
+const TEXT: &[&str] =
+    &["source", "session_id", "channel", "run", "number", "from_us", "whole_us", "till_us", "row", "alternate", "text"];
+
+impl Engine {
+    /// Begins a search on the newest state of the ledger, which takes a turn until it is dropped. `version` is that of
+    /// what looks through recordings.
+    ///
+    /// # Errors
+    ///
+    /// [`QueryError::Invalid`] for a pattern that makes no sense; otherwise as [`Engine::query`].
+    pub fn search(
+        &self,
+        asked: Search,
+        version: i32,
+        time: Option<Duration>,
+    ) -> BoxFuture<'_, Result<Searching, QueryError>> {
+        #[derive(Deserialize)]
+        struct Session {
+            source: String,
+            session_id: String,
+        }
+        Box::pin(async move {
+            asked.check()?;
+            let reading = self.read(AsOf::Newest, time).await?;
+            // Of most texts nothing but the text is looked at.
+            reading.context.state_ref().write().config_mut().options_mut().execution.parquet.pushdown_filters = true;
+            let is = |column: &str, value: &Option<String>| value.as_deref().map(|value| ident(column).eq(lit(value)));
+            let gateway = || Some(is("source", &asked.gateway)?.or(is("cluster", &asked.gateway)?));
+            let conditions = [is("actor", &asked.actor), is("target", &asked.target), gateway()];
+            let mut sessions = None;
+            if let Some(condition) = conditions.into_iter().flatten().reduce(Expr::and) {
+                let rows = reading.table("sessions", condition).await?.select(columns(&["source", "session_id"]))?;
+                let rows: Vec<Session> = reading.rows(rows).await?;
+                sessions = Some(rows.into_iter().map(|row| (row.source, row.session_id)).collect());
+            }
+            let counted = format!(
+                "SELECT
+                   (SELECT count(*) FROM ({UNINDEXED})) AS recordings_not_indexed,
+                   (SELECT count(*) FROM recording_index WHERE error IS NOT NULL) AS recordings_failed,
+                   (SELECT coalesce(sum(missed), 0) FROM recording_index) AS texts_missed, CAST(0 AS BIGINT) AS bytes"
+            );
+            let values = HashMap::from([("version", ScalarValue::Int32(Some(version)))]);
+            let mut counted: Vec<Extent> = reading.rows(reading.sql(&counted, values).await?).await?;
+            let mut pieces: Vec<Days> = Vec::new();
+            for (day, bytes) in reading.sizes().clone() {
+                match pieces.last_mut() {
+                    Some(piece) if piece.bytes < PIECE_BYTES => {
+                        *piece = Days { last: day, bytes: piece.bytes + bytes, ..*piece };
+                    }
+                    _ => pieces.push(Days { first: day, last: day, bytes }),
+                }
+            }
+            let bytes = pieces.iter().map(|piece| piece.bytes).sum();
+            let extent = Extent { bytes, ..counted.pop().unwrap_or_default() };
+            let (now, newest) = (None, HashMap::new());
+            Ok(Searching { reading, asked, pieces, now, sessions, newest, extent, bytes: 0 })
+        })
+    }
+
+    /// Ids that are like one that nobody knows, a few of them.
+    ///
+    /// # Errors
+    ///
+    /// As [`Engine::query`].
+    pub fn like<'a>(&'a self, session_id: &'a str) -> BoxFuture<'a, Result<Vec<String>, QueryError>> {
+        #[derive(Deserialize)]
+        struct Row {
+            session_id: String,
+        }
+        Box::pin(async move {
+            if session_id.is_empty() || session_id.len() > 256 {
+                return Ok(Vec::new());
+            }
+            let reading = self.read(AsOf::Newest, Bounds::default().time).await?;
+            let values = HashMap::from([("id", ScalarValue::Utf8(Some(session_id.to_owned())))]);
+            let sql = "SELECT session_id, min(CASE WHEN strpos(session_id, $id) > 0 THEN 0 ELSE levenshtein(session_id, $id) END) AS d \
+                       FROM sessions WHERE strpos(session_id, $id) > 0 OR levenshtein(session_id, $id) <= 3 \
+                       GROUP BY session_id ORDER BY d, session_id LIMIT 3";
+            let rows: Vec<Row> = reading.rows(reading.sql(sql, values).await?).await?;
+            Ok(rows.into_iter().map(|row| row.session_id).collect())
+        })
+    }
+
+    /// Recordings that this version of the index does not have, or of which more has come, in the order of their ids.
+    ///
+    /// # Errors
+    ///
+    /// [`QueryError::Store`] when the ledger cannot be read.
+    pub fn unindexed(&self, version: i32) -> BoxFuture<'_, Result<Vec<Unindexed>, QueryError>> {
+        Box::pin(async move {
+            let reading = self.read(AsOf::Newest, None).await?;
+            let values = HashMap::from([("version", ScalarValue::Int32(Some(version)))]);
+            let sql = format!("{UNINDEXED} ORDER BY source, session_id");
+            reading.rows(reading.sql(&sql, values).await?).await
+        })
+    }
+
+    /// The frames of these recordings of one source, by their sessions.
+    ///
+    /// # Errors
+    ///
+    /// [`QueryError::TooLarge`] when there are more than `bytes_max` bytes of them.
+    pub fn frames_of<'a>(
+        &'a self,
+        recordings: &'a [Unindexed],
+        bytes_max: usize,
+    ) -> BoxFuture<'a, Result<BTreeMap<String, Vec<Frame>>, QueryError>> {
+        Box::pin(async move {
+            let mut of: BTreeMap<String, Vec<Frame>> = BTreeMap::new();
+            let Some(one) = recordings.first() else { return Ok(of) };
+            let reading = self.read(AsOf::Newest, None).await?;
+            let day = |day: Option<i32>| lit(ScalarValue::Date32(day));
+            let first = recordings.iter().map(|recording| recording.first_day).min();
+            let last = recordings.iter().map(|recording| recording.last_day).max();
+            let ids = recordings.iter().map(|recording| lit(recording.session_id.as_str())).collect();
+            let on_days = ident("date").between(day(first), day(last));
+            let mine = ident("source").eq(lit(one.source.as_str())).and(ident("session_id").in_list(ids, false));
+            let rows = reading.table(Table::Frames.name(), on_days.and(mine)).await?;
+            let mut batches = crate::engine::stream(rows).await?;
+            let mut bytes = 0;
+            while let Some(batch) = futures::StreamExt::next(&mut batches).await {
+                let batch = batch?;
+                bytes += data_bytes(&batch);
+                if bytes > bytes_max {
+                    let what = format!("the recording of session {:?}", one.session_id);
+                    return Err(QueryError::TooLarge { what, bytes_max });
+                }
+                for frame in read_frames(&batch)? {
+                    of.entry(frame.session_id.clone()).or_default().push(frame);
+                }
+            }
+            Ok(of)
+        })
+    }
+}
+
+/// Recordings that the index does not have, or not all of. Frames only grow in number, until days expire: then those that
+/// come later came on a later day.
+const UNINDEXED: &str = "
+  WITH have AS (
+    SELECT source, session_id, max(frames) AS frames, max(date) AS day FROM indexed_recordings
+    WHERE version >= $version GROUP BY source, session_id
+  ), there AS (
+    SELECT source, session_id, sum(frames) AS frames, sum(output_bytes) AS output_bytes, bool_or(has_end) AS has_end,
+      min(first_day) AS first_day, max(last_day) AS last_day
+    FROM recordings GROUP BY source, session_id
+  )
+  SELECT there.source AS source, there.session_id AS session_id, there.frames AS frames,
+    coalesce(have.frames, 0) AS frames_indexed, output_bytes, has_end,
+    CAST(first_day AS INT) AS first_day, CAST(last_day AS INT) AS last_day
+  FROM there LEFT JOIN have ON have.source = there.source AND have.session_id = there.session_id
+  WHERE output_bytes > 0 AND (have.frames IS NULL OR have.frames < there.frames OR have.day < last_day)";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn search(pattern: Pattern) -> Search {
+        Search { pattern, session_id: None, actor: None, target: None, gateway: None, from: None, to: None }
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_refused() {
+        let long = "x".repeat(PATTERN_BYTES_MAX + 1);
+        let cases = [
+            Pattern::Text(String::new()),
+            Pattern::Text(long.clone()),
+            Pattern::Regex(long),
+            Pattern::Regex("(".to_owned()),
+            Pattern::Regex("(\\w{1000}){1000}".to_owned()),
+        ];
+        for pattern in cases {
+            assert!(matches!(search(pattern.clone()).condition(), Err(QueryError::Invalid(_))), "{pattern:?}");
+        }
+    }
+
+    #[test]
+    fn a_text_is_looked_for_as_it_stands() {
+        let condition = |text: &str| search(Pattern::Text(text.to_owned())).condition().unwrap().to_string();
+        assert_eq!(condition("50%_\\"), "text ILIKE Utf8(\"%50\\%\\_\\\\%\")");
+        assert_eq!(condition("Error"), "text LIKE Utf8(\"%Error%\")");
+    }
+}

@@ -1,0 +1,274 @@
+//! Looking through recordings: what was on their screens, and the commands.
+
+use std::collections::{BTreeMap, HashMap};
+use std::io::Write;
+use std::time::{Duration, Instant};
+
+use custody_ingest::indexer::{self, INDEXER, Indexing, Kept, Recorded};
+use custody_ledger::Ledger;
+use custody_query::search::Unindexed;
+use custody_query::sessions::RECORDING_BYTES_MAX;
+use custody_query::{Engine, QueryError};
+use custody_schemas::frame::Frame;
+use indicatif::{HumanBytes, HumanCount, HumanDuration, ProgressBar, ProgressStyle};
+use tokio::sync::watch;
+
+use crate::config::Config;
+use crate::exit::Failure;
+use crate::shutdown;
+
+/// Recordings are read together up to this much output, in bytes.
+const BYTES_AT_ONCE: i64 = 16 << 20;
+
+/// And up to so many.
+const RECORDINGS_AT_ONCE: usize = 1000;
+
+/// A recording to which nothing has come for so long is looked through, if much of it was not.
+const QUIET: Duration = Duration::from_secs(5);
+
+/// A recording to which nothing has come for so long is looked through, if any of it was not.
+const SILENT: Duration = Duration::from_secs(3600);
+
+/// How often it is looked whether there is something to look through.
+const LOOK_EVERY: Duration = Duration::from_secs(2);
+
+/// `custody maintain index`: looks through what was not looked through yet, also of sessions that still run.
+pub(super) async fn index(config: &Config) -> Result<(), Failure> {
+    // Columns and tables that an older version did not have are made.
+    let ledger = Ledger::create(config.location()?).await?;
+    let stop = shutdown::requested(None)?;
+    let began = Instant::now();
+    let kept = look_through_all(config, &ledger, &stop).await?;
+    let Kept { recordings, output_bytes, texts, commands, failed } = kept;
+    let mut out = std::io::stdout();
+    writeln!(
+        out,
+        "{} recordings ({}) were looked through in {}: {} texts, {} commands",
+        HumanCount(recordings),
+        HumanBytes(output_bytes),
+        HumanDuration(began.elapsed()),
+        HumanCount(texts),
+        HumanCount(commands)
+    )?;
+    if failed > 0 {
+        writeln!(
+            out,
+            "{failed} could not be: custody sql 'SELECT session_id, error FROM recording_index WHERE error IS NOT NULL'"
+        )?;
+    }
+    if *stop.borrow() {
+        writeln!(std::io::stderr(), "stopped; what was looked through is kept, and the next run goes on from there")?;
+    }
+    Ok(())
+}
+
+/// Looks through what was not looked through yet, also of sessions that still run.
+pub(crate) async fn look_through_all(
+    config: &Config,
+    ledger: &Ledger,
+    stop: &watch::Receiver<bool>,
+) -> Result<Kept, Failure> {
+    let engine = Engine::open(ledger, config.limits(), &config.vocabulary()).await?;
+    let due = engine.unindexed(INDEXER).await?;
+    let bar = ProgressBar::new(due.iter().map(|recording| recording.output_bytes.unsigned_abs()).sum());
+    let style = ProgressStyle::with_template("looking through recordings {bar:30} {bytes}/{total_bytes} {eta}");
+    bar.set_style(style.map_err(Failure::broken)?);
+    let mut indexing = Indexing::open(ledger).await?;
+    let kept = look_through(&engine, &mut indexing, due, &bar, stop).await?;
+    bar.finish_and_clear();
+    Ok(kept)
+}
+
+/// Looks through recordings as they end, go quiet or have grown by half, until asked to stop. What fails is told and tried
+/// again.
+pub(crate) async fn follow(config: &Config, ledger: &Ledger, mut stop: watch::Receiver<bool>) -> Result<(), Failure> {
+    let engine = Engine::open(ledger, config.limits(), &config.vocabulary()).await?;
+    let mut growing = Growing::default();
+    while !*stop.borrow() {
+        let began = Instant::now();
+        if let Err(failure) = look(&engine, ledger, &mut growing, &stop).await {
+            metrics::counter!("custody_index_failures_total").increment(1);
+            tracing::warn!(error = %failure, "recordings could not be looked through; trying again");
+        }
+        // Looking takes no more than a tenth of the time.
+        let pause = LOOK_EVERY.max(began.elapsed() * 9);
+        tokio::select! {
+            () = tokio::time::sleep(pause) => {}
+            _ = stop.wait_for(|stop| *stop) => {}
+        }
+    }
+    Ok(())
+}
+
+/// Recordings that are not looked through, or not all of them.
+#[derive(Default)]
+struct Growing {
+    /// How many frames each had, and since when.
+    seen: HashMap<(String, String), (i64, Instant)>,
+    /// The version of `frames` of which everything was looked through.
+    done: Option<u64>,
+}
+
+impl Growing {
+    /// Those of them that are to be looked through now: each time with half as much again, so that a session is looked at
+    /// about twice however long it is, and once it has gone quiet.
+    fn ready(&mut self, due: Vec<Unindexed>, now: Instant) -> Vec<Unindexed> {
+        let before = std::mem::take(&mut self.seen);
+        let is_ready = |recording: &Unindexed| {
+            let key = (recording.source.clone(), recording.session_id.clone());
+            let since =
+                before.get(&key).filter(|(frames, _)| *frames == recording.frames).map_or(now, |(_, since)| *since);
+            self.seen.insert(key, (recording.frames, since));
+            let quiet = now.duration_since(since);
+            let has_grown = recording.frames >= recording.frames_indexed + recording.frames_indexed / 2;
+            quiet >= QUIET && (has_grown || recording.has_end)
+                || has_grown && recording.frames_indexed > 0
+                || quiet >= SILENT
+        };
+        due.into_iter().filter(is_ready).collect()
+    }
+}
+
+async fn look(
+    engine: &Engine,
+    ledger: &Ledger,
+    growing: &mut Growing,
+    stop: &watch::Receiver<bool>,
+) -> Result<(), Failure> {
+    let frames = engine.versions().await?.frames;
+    if growing.done == Some(frames) {
+        return Ok(());
+    }
+    let due = engine.unindexed(INDEXER).await?;
+    let count = due.len();
+    let ready = growing.ready(due, Instant::now());
+    let rest = count - ready.len();
+    if !ready.is_empty() {
+        let mut indexing = Indexing::open(ledger).await?;
+        let kept = look_through(engine, &mut indexing, ready, &ProgressBar::hidden(), stop).await?;
+        metrics::counter!("custody_index_recordings_total").increment(kept.recordings);
+        metrics::counter!("custody_index_output_bytes_total").increment(kept.output_bytes);
+        tracing::debug!(?kept, rest, "recordings were looked through");
+        return Ok(());
+    }
+    growing.done = (rest == 0).then_some(frames);
+    Ok(())
+}
+
+/// Looks through recordings. What cannot be read now is left for the next time.
+async fn look_through(
+    engine: &Engine,
+    indexing: &mut Indexing,
+    mut due: Vec<Unindexed>,
+    bar: &ProgressBar,
+    stop: &watch::Receiver<bool>,
+) -> Result<Kept, Failure> {
+    due.reverse();
+    let mut alone = false;
+    while let Some(batch) = next_batch(&mut due, alone) {
+        if *stop.borrow() {
+            break;
+        }
+        let frames = match engine.frames_of(&batch, RECORDING_BYTES_MAX).await {
+            Ok(frames) => frames,
+            // One of them is in the way: each by itself.
+            Err(error) if batch.len() > 1 => {
+                tracing::debug!(%error, "recordings are read one by one");
+                due.extend(batch.into_iter().rev());
+                alone = true;
+                continue;
+            }
+            Err(error @ QueryError::TooLarge { .. }) => {
+                batch.iter().for_each(|recording| indexing.push_failed(recorded(recording), error.to_string()));
+                continue;
+            }
+            Err(error) => {
+                tracing::warn!(%error, recordings = batch.len(), "a recording could not be read; trying again later");
+                continue;
+            }
+        };
+        look_at(indexing, batch, frames, bar, stop).await?;
+    }
+    indexing.commit().await.map_err(Failure::broken)
+}
+
+async fn look_at(
+    indexing: &mut Indexing,
+    batch: Vec<Unindexed>,
+    mut frames: BTreeMap<String, Vec<Frame>>,
+    bar: &ProgressBar,
+    stop: &watch::Receiver<bool>,
+) -> Result<(), Failure> {
+    for recording in batch {
+        let Some(frames) = frames.remove(&recording.session_id).filter(|_| !*stop.borrow()) else { continue };
+        let session_id = recording.session_id.clone();
+        // Played beside everything else that this process does.
+        match tokio::task::spawn_blocking(move || indexer::look(&session_id, frames)).await {
+            Ok(looks) => indexing.push(recorded(&recording), &looks),
+            Err(error) => {
+                tracing::error!(%error, session = %recording.session_id, "a recording could not be looked through");
+                indexing.push_failed(recorded(&recording), "looking through it failed: a defect of Custody".to_owned());
+            }
+        }
+        bar.inc(recording.output_bytes.unsigned_abs());
+        if indexing.is_full() {
+            indexing.commit().await.map_err(Failure::broken)?;
+        }
+    }
+    Ok(())
+}
+
+fn recorded(recording: &Unindexed) -> Recorded<'_> {
+    let Unindexed { source, session_id, frames, last_day, .. } = recording;
+    Recorded { source, session_id, frames: *frames, date: *last_day }
+}
+
+/// The recordings that are read next: of one source, and few enough for memory.
+fn next_batch(due: &mut Vec<Unindexed>, alone: bool) -> Option<Vec<Unindexed>> {
+    let first = due.pop()?;
+    let mut bytes = first.output_bytes;
+    let mut batch = vec![first];
+    while let (Some(next), Some(last)) = (due.last(), batch.last())
+        && !alone
+        && next.source == last.source
+        && bytes + next.output_bytes <= BYTES_AT_ONCE
+        && batch.len() < RECORDINGS_AT_ONCE
+    {
+        bytes += next.output_bytes;
+        batch.extend(due.pop());
+    }
+    Some(batch)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn recording(frames: i64, frames_indexed: i64, has_end: bool) -> Unindexed {
+        let (source, session_id) = ("teleport".to_owned(), "s".to_owned());
+        Unindexed { source, session_id, frames, frames_indexed, output_bytes: 1, has_end, first_day: 0, last_day: 0 }
+    }
+
+    #[test]
+    fn a_recording_is_looked_through_when_it_is_quiet_or_has_grown() {
+        let start = Instant::now();
+        // Frames, of them looked through, whether it is over; seconds since it was seen with as many; is it time?
+        let cases = [
+            (5, 0, false, 0, false),
+            (5, 0, false, 10, true),
+            (14, 10, false, 3000, false),
+            (14, 10, true, 10, true),
+            (14, 10, false, 3600, true),
+            (15, 10, false, 0, true),
+        ];
+        for (frames, indexed, has_end, seconds, expected) in cases {
+            let mut growing = Growing::default();
+            let mut at = |seconds| {
+                growing.ready(vec![recording(frames, indexed, has_end)], start + Duration::from_secs(seconds))
+            };
+            let first = at(0);
+            let then = if seconds == 0 { first } else { at(seconds) };
+            assert_eq!(!then.is_empty(), expected, "{frames} {indexed} {has_end} {seconds}");
+        }
+    }
+}
