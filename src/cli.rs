@@ -483,6 +483,11 @@ pub(crate) enum SearchFormat {
 }
 
 #[derive(Debug, Args)]
+#[command(
+    after_help = "Keys: space pauses, . goes to the next event while paused, left and right go 5 s, with Shift a tenth, \
+1 to 9 to so many tenths, 0 to the start, G to the end, + and - change the speed, ] and [ go to the next and the last \
+marker, } and { to the next and the last command, / looks for a text, n and N go to its next and last place, q leaves."
+)]
 pub(crate) struct Replay {
     /// Id of the session
     pub(crate) session: String,
