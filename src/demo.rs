@@ -29,6 +29,7 @@ use tokio::sync::watch;
 use crate::cli::Demo;
 use crate::config::{Config, Identities, Organisation, Recordings, default_topics};
 use crate::exit::Failure;
+use crate::show::text::shell_word;
 use crate::{http, import, maintain, run, shutdown};
 
 /// Where the demo's ledger is when `--data` does not say.
@@ -193,10 +194,10 @@ fn introduce(data: &str, configuration: Option<&Path>, at: std::net::SocketAddr)
     // As it was called, so that the lines can be copied.
     let custody = std::env::args().next().unwrap_or_else(|| "custody".to_owned());
     let ledger = match configuration {
-        Some(file) => format!("--config {}", quoted(&file.to_string_lossy())),
-        None => format!("--data {}", quoted(data)),
+        Some(file) => format!("--config {}", shell_word(&file.to_string_lossy())),
+        None => format!("--data {}", shell_word(data)),
     };
-    let custody = format!("{} {ledger}", quoted(&custody));
+    let custody = format!("{} {ledger}", shell_word(&custody));
     let now = chrono::Utc::now().timestamp_micros();
     let mut out = std::io::stdout();
     writeln!(
@@ -227,15 +228,6 @@ Ctrl-C ends the demo.",
     )?;
     out.flush()?;
     Ok(())
-}
-
-/// A word for a shell.
-fn quoted(word: &str) -> Cow<'_, str> {
-    let is_plain = |letter: char| letter.is_alphanumeric() || "-_./:@%+=,".contains(letter);
-    if !word.is_empty() && word.chars().all(is_plain) {
-        return Cow::Borrowed(word);
-    }
-    Cow::Owned(format!("'{}'", word.replace('\'', "'\\''")))
 }
 
 #[cfg(test)]
@@ -270,7 +262,7 @@ mod tests {
             ("it's", r"'it'\''s'"),
             ("", "''"),
         ] {
-            assert_eq!(quoted(word), expected);
+            assert_eq!(shell_word(word), expected);
         }
     }
 }

@@ -20,6 +20,7 @@ use crate::cli::{self, SearchFormat};
 use crate::config::Config;
 use crate::exit::Failure;
 use crate::http::kind_of;
+use crate::show::text::shell_word;
 use crate::show::{is_closed, open};
 
 /// Whoever does not take a hit for so long is gone.
@@ -87,9 +88,10 @@ impl SessionHit {
         let link = linked.and_then(|linked| linked.links.first());
         let session = linked.map(|linked| &linked.session);
         let reason = link.and_then(|link| link.reason.clone()).or_else(|| session.and_then(|of| of.reason.clone()));
-        let mut replay = format!("custody replay {} --at {}", shell(&hit.session_id), elapsed(hit.whole_us));
+        let mut replay =
+            format!("custody replay {} --at {}", shell_word(&visible(&hit.session_id)), elapsed(hit.whole_us));
         if let Some(channel) = &hit.channel {
-            replay.push_str(&format!(" --channel {}", shell(channel)));
+            replay.push_str(&format!(" --channel {}", shell_word(&visible(channel))));
         }
         Self {
             actor: session.and_then(|of| of.actor.clone()),
@@ -101,15 +103,6 @@ impl SessionHit {
             hit,
         }
     }
-}
-
-/// A word of a shell.
-fn shell(word: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "@._-/:+".contains(c);
-    if !word.is_empty() && word.chars().all(plain) {
-        return word.to_owned();
-    }
-    format!("'{}'", visible(word).replace('\'', "'\\''"))
 }
 
 /// `1:02:03.500`
@@ -360,7 +353,7 @@ mod tests {
     #[test]
     fn the_command_that_is_printed_can_be_pasted() {
         assert_eq!(
-            (shell("abc-1"), shell("a'b; rm"), shell("")),
+            (shell_word("abc-1"), shell_word("a'b; rm"), shell_word("")),
             ("abc-1".into(), "'a'\\''b; rm'".into(), "''".into())
         );
         assert_eq!(

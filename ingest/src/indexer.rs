@@ -140,7 +140,7 @@ impl Indexing {
         self.pending.failed += 1;
     }
 
-    /// No other process has the same, however their clocks are.
+    /// Grows, and is hardly ever that of another process; rows are told apart by their session as well.
     fn next_run(&mut self) -> i64 {
         self.last_run = (now() * RUNS_A_MICROSECOND + self.salt).max(self.last_run + RUNS_A_MICROSECOND);
         self.last_run

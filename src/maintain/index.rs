@@ -85,13 +85,13 @@ pub(crate) async fn follow(config: &Config, ledger: &Ledger, mut stop: watch::Re
     let engine = Engine::open(ledger, config.limits(), &config.vocabulary()).await?;
     let mut growing = Growing::default();
     while !*stop.borrow() {
-        let began = Instant::now();
-        if let Err(failure) = look(&engine, ledger, &mut growing, &stop).await {
+        let mut asking = Duration::ZERO;
+        if let Err(failure) = look(&engine, ledger, &mut growing, &mut asking, &stop).await {
             metrics::counter!("custody_index_failures_total").increment(1);
             tracing::warn!(error = %failure, "recordings could not be looked through; trying again");
         }
-        // Looking takes no more than a tenth of the time.
-        let pause = LOOK_EVERY.max(began.elapsed() * 9);
+        // Asking what there is to do takes no more than a tenth of the time.
+        let pause = LOOK_EVERY.max(asking * 9);
         tokio::select! {
             () = tokio::time::sleep(pause) => {}
             _ = stop.wait_for(|stop| *stop) => {}
@@ -133,13 +133,16 @@ async fn look(
     engine: &Engine,
     ledger: &Ledger,
     growing: &mut Growing,
+    asking: &mut Duration,
     stop: &watch::Receiver<bool>,
 ) -> Result<(), Failure> {
     let frames = engine.versions().await?.frames;
     if growing.done == Some(frames) {
         return Ok(());
     }
+    let began = Instant::now();
     let due = engine.unindexed(INDEXER).await?;
+    *asking = began.elapsed();
     let count = due.len();
     let ready = growing.ready(due, Instant::now());
     let rest = count - ready.len();

@@ -130,6 +130,15 @@ pub(crate) fn facts(LinkedSession { session, links }: &LinkedSession) -> String 
     format!("{approved} | {who} on {target} | {reason}")
 }
 
+/// A word for a shell.
+pub(crate) fn shell_word(word: &str) -> Cow<'_, str> {
+    let is_plain = |letter: char| letter.is_alphanumeric() || "-_./:@%+=,".contains(letter);
+    if !word.is_empty() && word.chars().all(is_plain) {
+        return Cow::Borrowed(word);
+    }
+    Cow::Owned(format!("'{}'", word.replace('\'', "'\\''")))
+}
+
 /// The same as CSV, one line a link.
 pub(super) fn sessions_csv(page: &SessionPage, out: &mut impl Write) -> io::Result<()> {
     writeln!(
