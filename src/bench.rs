@@ -5,7 +5,9 @@
 //! `custody bench generate`: a ledger of any size to measure questions on.
 //! `custody bench reports`: what each report takes.
 //! `custody bench search`: looking through recordings and searching them.
+//! `custody bench replay`: playing a long one.
 
+mod replay;
 mod reports;
 mod search;
 
@@ -50,6 +52,7 @@ pub(crate) async fn run(config: &Config, bench: Bench) -> Result<(), Failure> {
         Bench::Generate(args) => return generate(&args).await,
         Bench::Reports(args) => return reports::run(config, &args).await,
         Bench::Search(args) => return search::run(config, &args).await,
+        Bench::Replay(args) => return replay::run(config, &args).await,
     };
     match args.part {
         BenchPart::All => all(config, &args).await,

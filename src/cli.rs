@@ -503,6 +503,9 @@ pub(crate) struct Replay {
     /// Begin where this text was on the screen first, and wait there; a capital letter makes capitals count
     #[arg(long, value_name = "TEXT")]
     pub(crate) at_match: Option<String>,
+    /// Watch a session that still runs: its screen as it is now. Going back plays what was recorded, and leads on again
+    #[arg(long, conflicts_with_all = ["at", "at_match"])]
+    pub(crate) follow: bool,
     /// Which of the session's recordings, where it has several (default: the one with the most output)
     #[arg(long, value_name = "CHANNEL")]
     pub(crate) channel: Option<String>,
@@ -659,6 +662,26 @@ pub(crate) enum Bench {
     ///
     /// Makes the sessions, the same for the same arguments. Needs about 6 times their output on the disk.
     Search(BenchSearch),
+    /// One long recording: looking through it, opening it, going to any time
+    ///
+    /// The first run ingests the file, the second looks through it, each further one only opens and goes about.
+    Replay(BenchReplay),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct BenchReplay {
+    /// An asciicast file, such as tests/open/long_cast.py writes
+    #[arg(value_name = "FILE")]
+    pub(crate) cast: PathBuf,
+    /// Folder for the ledger
+    #[arg(value_name = "FOLDER")]
+    pub(crate) ledger: PathBuf,
+    /// Number of times that are gone to
+    #[arg(long, default_value_t = 500)]
+    pub(crate) seeks: usize,
+    /// The same gives the same times
+    #[arg(long, default_value_t = 1)]
+    pub(crate) seed: u64,
 }
 
 #[derive(Debug, Args)]

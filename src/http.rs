@@ -3,6 +3,7 @@
 //! Every answer is computed from the ledger at the moment it is asked for; `x-custody-versions` says from which versions
 //! of the tables. Errors have one shape everywhere: `{"error": {"kind", "message"}}`.
 
+mod replay;
 mod runs;
 
 use std::net::SocketAddr;
@@ -56,7 +57,10 @@ pub(crate) struct State {
     config: Arc<Config>,
     journal: Journal,
     runs: Arc<runs::Runs>,
+    replays: Arc<replay::Replays>,
     operation: Operation,
+    /// Answers that go on end when this is true.
+    stop: watch::Receiver<bool>,
 }
 
 /// What is told of a process, whatever it does.
@@ -90,6 +94,8 @@ impl State {
             config: Arc::new(config.clone()),
             journal: Journal::open(config, ledger, "http").await?,
             runs: Arc::default(),
+            replays: Arc::new(replay::Replays::new(ledger)),
+            stop: watch::channel(false).1,
             operation: Operation { engine: Some(engine.clone()), health, metrics },
             engine,
         })
@@ -175,7 +181,7 @@ pub(crate) async fn serve(listener: TcpListener, state: State, stop: watch::Rece
     let address = listener.local_addr()?;
     tracing::info!(%address, "serving");
     let keeping = keep(state.engine(), stop.clone());
-    let mut router = router(state);
+    let mut router = router(State { stop: stop.clone(), ..state });
     if address.ip().is_loopback() {
         router = router.layer(middleware::from_fn(only_local_names));
     }
@@ -217,6 +223,9 @@ fn router(state: State) -> axum::Router {
         .routes(routes!(list_sessions))
         .routes(routes!(get_session))
         .routes(routes!(get_recording))
+        .routes(routes!(replay::get_replay))
+        .routes(routes!(replay::get_segment))
+        .routes(routes!(replay::get_live))
         .routes(routes!(post_sql))
         .routes(routes!(post_search))
         .routes(routes!(runs::list_reports))
@@ -247,7 +256,7 @@ async fn harden(request: Request, next: Next) -> Response {
     let headers = response.headers_mut();
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     headers.insert(header::X_FRAME_OPTIONS, HeaderValue::from_static("DENY"));
-    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
     headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static("default-src 'none'"));
     response
 }

@@ -14,6 +14,7 @@ mod import;
 mod maintain;
 mod period;
 mod recordings;
+mod reels;
 mod report;
 mod run;
 mod search;

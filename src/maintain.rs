@@ -18,7 +18,7 @@ use crate::cli::{Maintain, MaintainWhat};
 use crate::config::Config;
 use crate::exit::Failure;
 
-pub(crate) use index::{follow, look_through_all};
+pub(crate) use index::{follow, look_through_all, look_through_now};
 pub(crate) use tables::{keep, look};
 
 /// `custody maintain …`

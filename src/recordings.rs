@@ -5,78 +5,149 @@ use std::io::{self, Write};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use aws_lc_rs::digest;
+use custody_ledger::Ledger;
+use custody_query::reels::{RecordingState, Reel};
 use custody_query::sessions::{LinkedSession, Time};
-use custody_query::{Engine, Versions, visible};
+use custody_query::{Engine, QueryError, Versions, visible};
 use custody_replay::encode::Facts;
-use custody_replay::player::{self, PlayOptions, Start};
-use custody_replay::{Recording, encode};
+use custody_replay::player::{self, Ending, PlayOptions, Start, Watched};
+use custody_replay::{Cut, Recording, encode};
 use custody_schemas::frame::Code;
-use custody_schemas::time::to_rfc3339;
+use custody_schemas::time::{Micros, to_rfc3339};
 
-use crate::activity::{Ended, Entry, asked, now, operator};
+use crate::activity::{Ended, Entry, Journal, asked, now, operator};
 use crate::cli::{CastFormat, Export, Moment, Replay};
 use crate::config::Config;
 use crate::exit::Failure;
-use crate::show::{is_closed, open, recording_of, text, unknown};
+use crate::reels::{Absence, Asked, Looking, Shelf, Watching};
+use crate::show::{is_closed, text, unknown};
 use crate::shutdown;
 
 /// A recording, and what is known of its session.
 struct Opened {
     recording: Recording,
+    /// What is wrong with it, where only a part of it is at hand.
+    findings: Vec<String>,
     session: LinkedSession,
+    /// How far it can be trusted.
+    state: Option<RecordingState>,
     /// What it is made from.
     versions: Versions,
 }
 
-async fn recording(
-    config: &Config,
-    verb: &str,
-    session_id: &str,
-    channel: Option<&str>,
-) -> Result<(Opened, Entry), Failure> {
-    let (engine, journal) = open(config).await?;
-    let entry = journal.begin(asked(verb, Some(session_id))).await?;
-    let found = find_recording(&engine, session_id, channel).await;
-    match found {
-        Ok(opened) => Ok((opened, entry)),
-        Err(failure) => {
-            entry.end(Err(&failure)).await;
-            Err(failure)
-        }
-    }
+/// Where recordings are read from.
+struct Source {
+    engine: Arc<Engine>,
+    ledger: Ledger,
+    journal: Journal,
+    looking: Looking,
 }
 
-async fn find_recording(engine: &Engine, session_id: &str, channel: Option<&str>) -> Result<Opened, Failure> {
-    let Some(session) = engine.session(session_id).await? else {
-        return Err(unknown(engine, session_id).await);
-    };
-    if let Some(channel) = channel {
-        let of = &session.linked.session;
-        let frames = engine.frames(&of.source, &of.session_id).await?;
-        let channels = custody_replay::channels(session_id, frames.clone());
-        if !channels.iter().any(|have| have.name.as_deref() == Some(channel)) {
-            let names: Vec<_> = channels.iter().filter_map(|channel| channel.name.as_deref()).map(visible).collect();
-            let there = if names.is_empty() { "it has no channels".to_owned() } else { names.join(", ") };
-            return Err(Failure::usage(anyhow::anyhow!("the session has no channel {:?}: {there}", visible(channel))));
-        }
-        let recording = Recording::from_channel(session_id, Some(channel), frames);
-        return Ok(Opened { recording, session: session.linked, versions: session.versions });
+/// So much of a recording that is too long to be held is read at once, in bytes of output.
+const PART_BYTES: u64 = 128 << 20;
+
+impl Source {
+    async fn open(config: &Config) -> Result<Self, Failure> {
+        let ledger = Ledger::existing(config.location()?).await?;
+        let engine = Arc::new(Engine::open(&ledger, config.limits(), &config.vocabulary()).await?);
+        let journal = Journal::open(config, &ledger, "cli").await?;
+        Ok(Self { engine, ledger, journal, looking: Arc::default() })
     }
-    let recording = recording_of(engine, &session).await?.ok_or_else(|| {
-        Failure::check(anyhow::anyhow!(
-            "the session {:?} is in the ledger, its recording is not: it was not recorded, or the gateway does not \
-             publish recordings (Teleport's event handler does with skip-session-types = [])",
-            visible(session_id)
-        ))
-    })?;
-    Ok(Opened { recording, session: session.linked, versions: session.versions })
+
+    /// Reads a recording, having written down who asks for it. Of one that is too long a part between two moments.
+    async fn recording(
+        &self,
+        verb: &str,
+        (session_id, channel): (&str, Option<&str>),
+        between: (Option<Moment>, Option<Moment>),
+    ) -> Result<(Opened, Entry), Failure> {
+        let entry = self.journal.begin(asked(verb, Some(session_id))).await?;
+        match self.find(session_id, channel, between).await {
+            Ok(opened) => Ok((opened, entry)),
+            Err(failure) => {
+                entry.end(Err(&failure)).await;
+                Err(failure)
+            }
+        }
+    }
+
+    async fn find(
+        &self,
+        session_id: &str,
+        channel: Option<&str>,
+        between: (Option<Moment>, Option<Moment>),
+    ) -> Result<Opened, Failure> {
+        let engine = self.engine.as_ref();
+        let Some(session) = engine.session(session_id).await? else {
+            return Err(unknown(engine, session_id).await);
+        };
+        let of = &session.linked.session;
+        if of.output_bytes == 0 {
+            return Err(Failure::check(anyhow::anyhow!(Absence::Recording.message(session_id))));
+        }
+        let state = engine.recording_state(&of.source, session_id).await?;
+        let frames = match engine.frames(&of.source, session_id).await {
+            Ok(frames) => frames,
+            Err(QueryError::TooLarge { .. }) => {
+                let asked = Asked { session_id, source: Some(&of.source), channel };
+                let (recording, findings) = self.stretch(asked, between).await?;
+                let versions = session.versions;
+                return Ok(Opened { recording, findings, session: session.linked, state, versions });
+            }
+            Err(error) => return Err(error.into()),
+        };
+        let channels = custody_replay::channels(session_id, frames.clone());
+        let names = || channels.iter().filter_map(|channel| channel.name.clone()).collect::<Vec<_>>();
+        if channel.is_some() && !channels.iter().any(|have| have.name.as_deref() == channel) {
+            return Err(Failure::usage(anyhow::anyhow!(Absence::Channel(names()).message(session_id))));
+        }
+        let recording = match channel {
+            Some(_) => Recording::from_channel(session_id, channel, frames),
+            None => Recording::from_frames(session_id, frames),
+        };
+        if channel.is_none() && channels.len() > 1 {
+            let names = visible(&names().join(", ")).into_owned();
+            eprintln!("custody: the session has {} recordings (--channel): {names}", channels.len());
+        }
+        let findings = recording.findings.iter().map(ToString::to_string).collect();
+        Ok(Opened { recording, findings, session: session.linked, state, versions: session.versions })
+    }
+
+    /// A part of a recording that is too long to be held, and what is wrong with all of it.
+    async fn stretch(
+        &self,
+        asked: Asked<'_>,
+        (from, to): (Option<Moment>, Option<Moment>),
+    ) -> Result<(Recording, Vec<String>), Failure> {
+        let reel = self.reel(asked).await?;
+        let started_at = reel.of.started_at.map(|Time(at)| at);
+        let from_us = from.map_or(Ok(0), |from| time_us(started_at, from))?;
+        let to_us = to.map_or(Ok(i64::MAX), |to| time_us(started_at, to))?;
+        let read = self.engine.stretch(&reel, (from_us, to_us), PART_BYTES).await?;
+        let changed = || Failure::broken(anyhow::anyhow!(Absence::Changed.message(asked.session_id)));
+        Ok((read.ok_or_else(changed)?, reel.of.findings.lines().map(str::to_owned).collect()))
+    }
+
+    async fn reel(&self, asked: Asked<'_>) -> Result<Reel, Failure> {
+        let session_id = asked.session_id;
+        let Self { engine, ledger, looking, .. } = self;
+        let shelf = Shelf { engine, ledger, looking, patient: true };
+        match shelf.find(asked).await {
+            Ok((of, _)) => Ok(engine.reel(session_id, of).await?),
+            Err(Absence::Failed(failure)) => Err(failure),
+            Err(Absence::Session) => Err(unknown(engine, session_id).await),
+            Err(absence @ Absence::Channel(_)) => Err(Failure::usage(anyhow::anyhow!(absence.message(session_id)))),
+            Err(absence) => Err(Failure::check(anyhow::anyhow!(absence.message(session_id)))),
+        }
+    }
 }
 
 /// The time of a moment in microseconds since the start of a recording. It may lie outside of it.
-fn time_us(recording: &Recording, moment: Moment) -> Result<i64, Failure> {
-    match (moment, recording.started_at) {
+fn time_us(started_at: Option<Micros>, moment: Moment) -> Result<i64, Failure> {
+    match (moment, started_at) {
         (Moment::Elapsed(time_us), _) => Ok(time_us),
         (Moment::At(at), Some(started_at)) => Ok(at.saturating_sub(started_at)),
         (Moment::At(_), None) => Err(Failure::usage(anyhow::anyhow!(
@@ -85,20 +156,24 @@ fn time_us(recording: &Recording, moment: Moment) -> Result<i64, Failure> {
     }
 }
 
-/// Where to begin to play. An instant outside of the recording is mistaken.
-fn begin_at(recording: &Recording, moment: Moment) -> Result<Start, Failure> {
-    let time_us = time_us(recording, moment)?;
-    if let (Moment::At(at), Some(started_at)) = (moment, recording.started_at)
-        && !(0..=recording.duration_us).contains(&time_us)
+/// Where to begin to play, in microseconds since the start of what is at hand. An instant outside of the recording is
+/// mistaken.
+fn begin_at(recording: &Recording, moment: Moment) -> Result<i64, Failure> {
+    let (from_us, of_us) = recording.cut.map_or((0, recording.duration_us), |cut| (cut.from_us, cut.of_us));
+    // The wall clock at the start of the whole.
+    let started_at = recording.started_at.and_then(|at| at.checked_sub(from_us));
+    let time_us = time_us(started_at, moment)?;
+    if let (Moment::At(at), Some(started_at)) = (moment, started_at)
+        && !(0..=of_us).contains(&time_us)
     {
         return Err(Failure::usage(anyhow::anyhow!(
             "{} is not in the recording, which goes from {} to {}",
             to_rfc3339(at),
             to_rfc3339(started_at),
-            to_rfc3339(started_at.saturating_add(recording.duration_us))
+            to_rfc3339(started_at.saturating_add(of_us))
         )));
     }
-    Ok(Start::At(time_us))
+    Ok(time_us.saturating_sub(from_us))
 }
 
 /// `custody replay`
@@ -109,16 +184,7 @@ pub(crate) async fn replay(config: &Config, args: &Replay) -> Result<(), Failure
             visible(&args.session)
         )));
     }
-    let (Opened { recording, session, .. }, entry) =
-        recording(config, "replay", &args.session, args.channel.as_deref()).await?;
-    let start = match (&args.at_match, args.at) {
-        (Some(text), _) => Start::Match(text.clone()),
-        (None, None) => Start::default(),
-        (None, Some(moment)) => match begin_at(&recording, moment) {
-            Ok(start) => start,
-            Err(failure) => return ended(entry, Err(failure)).await,
-        },
-    };
+    let source = Source::open(config).await?;
     let stop = shutdown::requested(None)?;
     let cancelled = Arc::new(AtomicBool::new(false));
     let cancel = cancelled.clone();
@@ -126,26 +192,146 @@ pub(crate) async fn replay(config: &Config, args: &Replay) -> Result<(), Failure
         shutdown::wait(stop).await;
         cancel.store(true, Ordering::Release);
     });
+    if args.follow {
+        return follow(&source, args, cancelled).await;
+    }
+    let of = (args.session.as_str(), args.channel.as_deref());
+    let (opened, entry) = source.recording("replay", of, (args.at, None)).await?;
+    let start = match (&args.at_match, args.at) {
+        (Some(text), _) => Start::Match(text.clone()),
+        (None, None) => Start::default(),
+        (None, Some(moment)) => match begin_at(&opened.recording, moment) {
+            Ok(time_us) => Start::At(time_us),
+            Err(failure) => return ended(entry, Err(failure)).await,
+        },
+    };
+    let played = play(opened, args, start, false, cancelled).await;
+    ended(entry, played.map(drop)).await
+}
+
+async fn play(
+    opened: Opened,
+    args: &Replay,
+    start: Start,
+    goes_on: bool,
+    cancelled: Arc<AtomicBool>,
+) -> Result<Ending, Failure> {
+    let facts = opened.facts();
     let idle_limit_us = args.idle_limit.map(|limit| i64::try_from(limit.as_micros()).unwrap_or(i64::MAX));
-    let facts = text::facts(&session);
-    let options = PlayOptions { speed: args.speed, idle_limit_us, start, facts, ..PlayOptions::default() };
-    let played = tokio::task::spawn_blocking(move || player::play(&recording, &options, &cancelled)).await;
-    let played = played.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()));
-    ended(entry, played.map(drop).map_err(Failure::from)).await
+    let options = PlayOptions { speed: args.speed, idle_limit_us, start, facts, goes_on, ..PlayOptions::default() };
+    on_terminal(move || player::play(&opened.recording, &options, &cancelled)).await
+}
+
+/// Runs what has the terminal for itself.
+async fn on_terminal(play: impl FnOnce() -> io::Result<Ending> + Send + 'static) -> Result<Ending, Failure> {
+    let played = tokio::task::spawn_blocking(play).await;
+    Ok(played.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))?)
+}
+
+/// How often it is looked whether more of a recording has come.
+const LOOK_EVERY: Duration = Duration::from_millis(200);
+
+/// Whoever goes back from what goes on begins so long before, in microseconds.
+const BACK_US: i64 = 5_000_000;
+
+/// `custody replay --follow`: what is on the screen now, until the viewer leaves; going back plays what was recorded until
+/// then, and leads on to what goes on.
+async fn follow(source: &Source, args: &Replay, cancelled: Arc<AtomicBool>) -> Result<(), Failure> {
+    let of = (args.session.as_str(), args.channel.as_deref());
+    loop {
+        let entry = source.journal.begin(asked("watch", Some(&args.session))).await?;
+        let watched = watch(source, args, cancelled.clone()).await;
+        let (ending, watched_us) = watched.as_ref().copied().unwrap_or((Ending::Quit, 0));
+        ended(entry, watched.map(drop)).await?;
+        if ending != Ending::Back {
+            return Ok(());
+        }
+        // Of a long one the last part: where it ends is asked for, and what is there by then.
+        let from = Moment::Elapsed(watched_us.saturating_sub(BACK_US).max(0));
+        let (opened, entry) = source.recording("replay", of, (Some(from), None)).await?;
+        let start = Start::At(match opened.recording.cut {
+            Some(_) => begin_at(&opened.recording, from)?,
+            None => opened.recording.duration_us.saturating_sub(BACK_US).max(0),
+        });
+        let played = play(opened, args, start, true, cancelled.clone()).await;
+        let ending = played.as_ref().copied().unwrap_or(Ending::Quit);
+        ended(entry, played.map(drop)).await?;
+        if ending != Ending::Finished {
+            return Ok(());
+        }
+    }
+}
+
+/// Shows what goes on. Returns why it ended, and how far the recording had come when it began, in microseconds.
+async fn watch(source: &Source, args: &Replay, cancelled: Arc<AtomicBool>) -> Result<(Ending, i64), Failure> {
+    let Some(session) = source.engine.session(&args.session).await? else {
+        return Err(unknown(&source.engine, &args.session).await);
+    };
+    let of = &session.linked.session.source;
+    let asked = Asked { session_id: &args.session, source: Some(of), channel: args.channel.as_deref() };
+    let reel = source.reel(asked).await?;
+    let begun = Watching::begin(&source.engine, &reel, None).await;
+    let (mut watching, shown) = begun.map_err(|absence| match absence {
+        Absence::Failed(failure) => failure,
+        absence => Failure::check(anyhow::anyhow!(absence.message(&args.session))),
+    })?;
+    let of = Watched {
+        session_id: args.session.clone(),
+        facts: text::facts(&session.linked),
+        started_at: reel.of.started_at.map(|Time(at)| at),
+    };
+    let (to, come) = std::sync::mpsc::channel();
+    let _ = to.send(Ok(shown));
+    let following = tokio::spawn(async move {
+        while !watching.is_over() {
+            tokio::time::sleep(LOOK_EVERY).await;
+            let looked = watching.look().await.map_err(|error| visible(&error.to_string()).into_owned());
+            if to.send(looked).is_err() {
+                return;
+            }
+        }
+    });
+    let ending = on_terminal(move || player::watch(&come, &of, &cancelled)).await;
+    following.abort();
+    Ok((ending?, reel.of.duration_us))
+}
+
+impl Opened {
+    /// Who, where, why, who said yes, and how far the recording can be trusted.
+    fn facts(&self) -> String {
+        let mut facts = text::facts(&self.session);
+        // First, where a narrow terminal shows it: that all is well needs no words.
+        if let Some(RecordingState { recording_state, integrity, .. }) = &self.state
+            && (recording_state != "recorded" || integrity.is_some())
+        {
+            let level = integrity.as_ref().map_or_else(String::new, |level| format!(", integrity {level}"));
+            facts = format!("{recording_state}{level} | {facts}");
+        }
+        if let Some(Cut { from_us, to_us, of_us, .. }) =
+            self.recording.cut.filter(|cut| cut.to_us - cut.from_us < cut.of_us)
+        {
+            let seconds = |time_us: i64| time_us / 1_000_000;
+            let (from, to, of) = (seconds(from_us), seconds(to_us), seconds(of_us));
+            facts = format!("{from} s to {to} s of {of} s, --at leads elsewhere | {facts}");
+        }
+        facts
+    }
 }
 
 /// `custody export`
 pub(crate) async fn export(config: &Config, args: &Export) -> Result<(), Failure> {
-    let (Opened { recording, session, versions }, entry) =
-        recording(config, "export", &args.session, args.channel.as_deref()).await?;
-    for finding in &recording.findings {
-        eprintln!("custody: the recording is incomplete: {finding}");
+    let source = Source::open(config).await?;
+    let of = (args.session.as_str(), args.channel.as_deref());
+    let (opened, entry) = source.recording("export", of, (args.from, args.to)).await?;
+    for finding in &opened.findings {
+        eprintln!("custody: the recording is incomplete: {}", visible(finding));
     }
+    let Opened { recording, session, state, versions, .. } = opened;
     let recording = match part(recording, args.from, args.to) {
         Ok(part) => part,
         Err(failure) => return ended(entry, Err(failure)).await,
     };
-    let exported = Exported { recording: &recording, session: &session, versions, format: args.format };
+    let exported = Exported { recording: &recording, session: &session, state, versions, format: args.format };
     let written = match &args.output {
         None => is_closed(exported.write(&mut io::stdout().lock())).map(drop),
         Some(path) => exported.write_file(path),
@@ -155,19 +341,37 @@ pub(crate) async fn export(config: &Config, args: &Export) -> Result<(), Failure
 
 /// The part of a recording between two moments.
 fn part(recording: Recording, from: Option<Moment>, to: Option<Moment>) -> Result<Recording, Failure> {
+    let Cut { from_us: begin_us, to_us: end_us, of_us, .. } = recording.cut.unwrap_or(Cut {
+        from_us: 0,
+        to_us: recording.duration_us,
+        of_us: recording.duration_us,
+        findings_left_out: 0,
+    });
+    // The wall clock at the start of the whole.
+    let started_at = recording.started_at.and_then(|at| at.checked_sub(begin_us));
+    let from_us = from.map_or(Ok(0), |from| time_us(started_at, from))?;
+    let to_us = to.map_or(Ok(of_us), |to| time_us(started_at, to))?;
+    // What is asked for may begin before the recording and end after it, but not lie outside of it.
+    if from_us > of_us || to_us < 0 || to_us < from_us {
+        return Err(Failure::usage(anyhow::anyhow!(
+            "nothing was recorded between --from and --to: the recording takes {:.1} s",
+            of_us as f64 / 1e6
+        )));
+    }
+    if to_us.min(of_us) > end_us {
+        return Err(Failure::usage(anyhow::anyhow!(
+            "that is more than can be written at once: {} MB of output go from {:.1} s to {:.1} s of {:.1} s; write it in \
+             parts, with --from and --to",
+            PART_BYTES >> 20,
+            begin_us as f64 / 1e6,
+            end_us as f64 / 1e6,
+            of_us as f64 / 1e6
+        )));
+    }
     if from.is_none() && to.is_none() {
         return Ok(recording);
     }
-    let from_us = from.map_or(Ok(0), |from| time_us(&recording, from))?;
-    let to_us = to.map_or(Ok(recording.duration_us), |to| time_us(&recording, to))?;
-    // What is asked for may begin before the recording and end after it, but not lie outside of it.
-    if from_us > recording.duration_us || to_us < 0 || to_us < from_us {
-        return Err(Failure::usage(anyhow::anyhow!(
-            "nothing was recorded between --from and --to: the recording takes {:.1} s",
-            recording.duration_us as f64 / 1e6
-        )));
-    }
-    Ok(recording.cut(from_us, to_us))
+    Ok(recording.cut(from_us.saturating_sub(begin_us), to_us.saturating_sub(begin_us)))
 }
 
 async fn ended(entry: Entry, done: Result<(), Failure>) -> Result<(), Failure> {
@@ -179,6 +383,7 @@ async fn ended(entry: Entry, done: Result<(), Failure>) -> Result<(), Failure> {
 struct Exported<'a> {
     recording: &'a Recording,
     session: &'a LinkedSession,
+    state: Option<RecordingState>,
     versions: Versions,
     format: CastFormat,
 }
@@ -247,6 +452,11 @@ impl Exported<'_> {
             facts.push(("Approved at".to_owned(), time(link.approved_at)));
             let known = link.link_facts.as_deref().unwrap_or("no access request or policy decision was found");
             facts.push(("Link".to_owned(), Some(format!("{}: {known}", link.link_method))));
+        }
+        if let Some(RecordingState { recording_state, why, integrity, .. }) = &self.state {
+            let why = why.as_ref().map_or_else(String::new, |why| format!(": {why}"));
+            facts.push(("Recording".to_owned(), Some(format!("{recording_state}{why}"))));
+            facts.push(("Integrity of the import".to_owned(), integrity.clone()));
         }
         let mut hash = digest::Context::new(&digest::SHA256);
         let mut bytes = 0;

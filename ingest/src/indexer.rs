@@ -8,17 +8,19 @@ use std::collections::BTreeMap;
 use arrow::error::ArrowError;
 use aws_lc_rs::digest;
 use custody_ledger::{AppendError, Ledger, LedgerError, TableWriter};
-use custody_replay::Recording;
-use custody_replay::index::{self, Found, ScreenText};
+use custody_replay::header::Version;
+use custody_replay::index::{Found, Indexer, ScreenText, Segment};
+use custody_replay::recording::{Finding, Reader};
+use custody_replay::{Place, Size, StreamKey, Timed, recording};
 use custody_schemas::frame::{Code, Frame};
-use custody_schemas::index::{IndexColumns, Indexed, IndexedRecording, IndexedText};
+use custody_schemas::index::{IndexColumns, Indexed, IndexedRecording, IndexedSegment, IndexedText};
 use custody_schemas::table::Table;
 
 use crate::consumer::now;
 use crate::hex;
 
 /// Raised whenever more is found in a recording than before, so that all are looked through again.
-pub const INDEXER: i32 = 1;
+pub const INDEXER: i32 = 2;
 
 /// Rows are committed when they have about this many bytes.
 const ROWS_BYTES_MAX: usize = 64 << 20;
@@ -34,7 +36,7 @@ pub enum IndexError {
     Rows(#[from] ArrowError),
 }
 
-/// A session whose recordings are to be looked through.
+/// A session whose recordings are looked through.
 #[derive(Debug, Clone, Copy)]
 pub struct Recorded<'a> {
     /// Kind of gateway.
@@ -67,6 +69,7 @@ pub struct Indexing {
     /// The order of commits: a recording's own row comes last.
     texts: TableWriter,
     commands: TableWriter,
+    segments: TableWriter,
     recordings: TableWriter,
     columns: IndexColumns,
     last_run: i64,
@@ -86,6 +89,7 @@ impl Indexing {
         Ok(Self {
             texts: ledger.writer(Table::IndexedTexts).await?,
             commands: ledger.writer(Table::IndexedCommands).await?,
+            segments: ledger.writer(Table::IndexedSegments).await?,
             recordings: ledger.writer(Table::IndexedRecordings).await?,
             columns: IndexColumns::default(),
             last_run: 0,
@@ -95,34 +99,48 @@ impl Indexing {
         })
     }
 
-    /// Takes what was found in the recordings of a session.
-    pub fn push(&mut self, of: Recorded<'_>, looks: &[Look]) {
-        for Look { channel, row, found } in looks {
-            let Recorded { source, session_id, date, frames } = of;
-            let indexed = Indexed { date, run: self.next_run(), source, session_id, channel: channel.as_deref() };
-            for (number, text) in (0..).zip(&found.texts) {
-                let ScreenText { from_us, whole_us, till_us, row, is_alternate, text } = text;
-                let text = IndexedText {
-                    number,
-                    from_us: *from_us,
-                    whole_us: *whole_us,
-                    till_us: *till_us,
-                    row: *row,
-                    alternate: *is_alternate,
-                    text,
-                };
-                self.columns.push_text(indexed, &text);
-            }
-            for command in &found.commands {
-                let times = (command.at_us, command.until_us);
-                self.columns.push_command(indexed, times, command.exit_status, command.source.as_str(), &command.text);
-            }
-            self.columns.push_recording(indexed, &IndexedRecording { frames, ..row.clone() });
-            self.pending.recordings += 1;
-            self.pending.output_bytes += row.output_bytes.unsigned_abs();
-            self.pending.texts += found.texts.len() as u64;
-            self.pending.commands += found.commands.len() as u64;
+    /// Begins a look at one of the recordings of a session. It has no effect before it [ends](Self::end).
+    pub fn begin(&mut self, key: StreamKey) -> Run {
+        Run { number: self.next_run(), key, texts: 0, commands: 0, segments: 0 }
+    }
+
+    /// Takes what was found in a recording next.
+    pub fn push(&mut self, of: Recorded<'_>, run: &mut Run, found: &Found) {
+        let indexed = run.of(of);
+        for (number, text) in (run.texts..).zip(&found.texts) {
+            let ScreenText { from_us, whole_us, till_us, row, is_alternate, text } = text;
+            let text = IndexedText {
+                number,
+                from_us: *from_us,
+                whole_us: *whole_us,
+                till_us: *till_us,
+                row: *row,
+                alternate: *is_alternate,
+                text,
+            };
+            self.columns.push_text(indexed, &text);
         }
+        for command in &found.commands {
+            let times = (command.at_us, command.until_us);
+            self.columns.push_command(indexed, times, command.exit_status, command.source.as_str(), &command.text);
+        }
+        for (number, segment) in (run.segments..).zip(&found.segments) {
+            push_segment(&mut self.columns, indexed, number, &run.key, segment);
+        }
+        run.texts += found.texts.len() as i64;
+        run.commands += found.commands.len() as i64;
+        run.segments += found.segments.len() as i64;
+    }
+
+    /// Ends a look: what was found in it counts when this is committed.
+    pub fn end(&mut self, of: Recorded<'_>, run: &Run, looked: Looked) {
+        let (texts, commands, frames) = (run.texts, run.commands, of.frames);
+        let row = IndexedRecording { texts, commands, frames, ..looked.0 };
+        self.pending.recordings += 1;
+        self.pending.output_bytes += row.output_bytes.unsigned_abs();
+        self.pending.texts += texts.unsigned_abs();
+        self.pending.commands += commands.unsigned_abs();
+        self.columns.push_recording(run.of(of), &row);
     }
 
     /// Notes that the recordings of a session cannot be looked through, and why.
@@ -158,10 +176,13 @@ impl Indexing {
     /// [`IndexError`]: what was pushed is not in the ledger, and forgotten.
     pub async fn commit(&mut self) -> Result<Kept, IndexError> {
         let pending = std::mem::take(&mut self.pending);
-        let [recordings, texts, commands] = self.columns.finish()?;
-        for (writer, rows) in
-            [(&mut self.texts, &texts), (&mut self.commands, &commands), (&mut self.recordings, &recordings)]
-        {
+        let [recordings, texts, commands, segments] = self.columns.finish()?;
+        for (writer, rows) in [
+            (&mut self.texts, &texts),
+            (&mut self.commands, &commands),
+            (&mut self.segments, &segments),
+            (&mut self.recordings, &recordings),
+        ] {
             if rows.num_rows() > 0 {
                 writer.append(rows, &[]).await?;
             }
@@ -181,53 +202,161 @@ const RUNS_A_MICROSECOND: i64 = 1000;
 /// So many findings of a recording are kept.
 const FINDINGS_MAX: usize = 100;
 
-/// What was found in one recording.
-#[derive(Debug, Clone)]
-pub struct Look {
-    channel: Option<String>,
-    row: IndexedRecording,
-    found: Found,
+/// A look at a recording that has begun.
+#[derive(Debug)]
+pub struct Run {
+    number: i64,
+    key: StreamKey,
+    texts: i64,
+    commands: i64,
+    segments: i64,
 }
 
+impl Run {
+    fn of<'a>(&'a self, Recorded { source, session_id, date, .. }: Recorded<'a>) -> Indexed<'a> {
+        Indexed { date, run: self.number, source, session_id, channel: self.key.channel.as_deref() }
+    }
+}
+
+/// Instants that can be written in RFC 3339, in microseconds since 1970: the years 1 to 9999.
+const READABLE_US: std::ops::Range<i64> = -62_135_596_800_000_000..253_402_300_800_000_000;
+
+/// Names in it may have line breaks.
+fn one_line(text: &str) -> String {
+    text.chars().map(|character| if character.is_control() { char::REPLACEMENT_CHARACTER } else { character }).collect()
+}
+
+/// What is known of a recording that was looked through.
+#[derive(Debug, Clone)]
+pub struct Looked(IndexedRecording);
+
+/// Looks through one recording, in memory that does not grow with it.
+pub struct Looking {
+    reader: Reader,
+    seen: Seen,
+    findings: Vec<Finding>,
+}
+
+/// What was seen of a recording.
+struct Seen {
+    /// Once the size of the terminal is known.
+    indexer: Option<Indexer>,
+    output: digest::Context,
+    output_bytes: i64,
+    events: i64,
+}
+
+impl Seen {
+    fn look(&mut self, events: &[(Place, Timed)], size: Size) {
+        let indexer = self.indexer.get_or_insert_with(|| Indexer::new(size));
+        for (place, event) in events {
+            indexer.push_at(*place, event);
+            self.events += 1;
+            if event.code == Code::Output {
+                self.output.update(&event.data);
+                self.output_bytes += event.data.len() as i64;
+            }
+        }
+    }
+}
+
+impl Looking {
+    /// At a stream, of which the findings are known that are about all of it.
+    pub fn new(key: StreamKey, findings: Vec<Finding>) -> Self {
+        let output = digest::Context::new(&digest::SHA256);
+        let seen = Seen { indexer: None, output, output_bytes: 0, events: 0 };
+        Self { reader: Reader::new(key), seen, findings }
+    }
+
+    /// Takes frames, see [`Reader::push`]. Returns what was found since.
+    pub fn push(&mut self, frames: Vec<Frame>, until_seq: i64) -> Found {
+        let events = self.reader.push(frames, until_seq);
+        if !events.is_empty() {
+            let size = self.reader.size();
+            self.seen.look(&events, size);
+        }
+        self.seen.indexer.as_mut().map(Indexer::take).unwrap_or_default()
+    }
+
+    /// Bytes of frames that are held because they overlap with what is to come.
+    pub fn held_bytes(&self) -> usize {
+        self.reader.held_bytes()
+    }
+
+    /// Takes the last frames. Returns what was found since, and what is known of the whole.
+    pub fn finish(self, frames: Vec<Frame>) -> (Found, Looked) {
+        let Self { reader, mut seen, mut findings } = self;
+        let (recording, events) = reader.finish(frames);
+        seen.look(&events, recording.size);
+        let found = seen.indexer.map(Indexer::finish).unwrap_or_default();
+        findings.extend(recording.findings);
+        findings.sort_by_key(Finding::at_us);
+        findings.truncate(FINDINGS_MAX);
+        let texts: Vec<String> = findings.iter().map(|finding| one_line(&finding.to_string())).collect();
+        let looked = IndexedRecording {
+            indexed_at: now(),
+            version: INDEXER,
+            frames: 0,
+            started_at: recording.started_at.filter(|at| READABLE_US.contains(at)),
+            duration_us: recording.duration_us,
+            cols: recording.size.cols,
+            rows: recording.size.rows,
+            events: seen.events,
+            output_bytes: seen.output_bytes,
+            output_sha256: hex::encode(seen.output.finish().as_ref()),
+            replaced_bytes: found.replaced_bytes as i64,
+            ended: recording.ended,
+            findings: texts.join("\n"),
+            findings_us: findings.iter().map(Finding::at_us).collect(),
+            texts: 0,
+            commands: 0,
+            missed: found.missed as i64,
+            error: None,
+        };
+        (found, Looked(looked))
+    }
+}
+
+fn push_segment(columns: &mut IndexColumns, of: Indexed<'_>, number: i64, key: &StreamKey, segment: &Segment) {
+    let Segment { start_us, end_us, size, init, tail, events, output_bytes, place, .. } = segment;
+    let row = IndexedSegment {
+        number,
+        start_us: *start_us,
+        end_us: *end_us,
+        cols: size.cols,
+        rows: size.rows,
+        init,
+        tail,
+        events: *events as i64,
+        output_bytes: *output_bytes as i64,
+        sha256: &hex::encode(&segment.sha256),
+        idle: &segment.idle,
+        markers: &segment.markers,
+        clock: key.clock.as_str(),
+        lines_of: key.lines_of.as_ref().map(|(topic, partition)| (topic.as_str(), *partition)),
+        first_seq: place.seq,
+        last_seq: segment.last_seq,
+        reached_us: place.reached_us,
+        version: place.version.map(Version::number),
+        header_us: place.header_us,
+        zero_at: place.zero_at,
+    };
+    columns.push_segment(of, &row);
+}
+
+/// A recording that was looked through, and what was found.
+pub type Look = (StreamKey, Found, Looked);
+
 /// Looks through the recordings of a session: of each channel the one that is played. Takes as long as playing them does.
-pub fn look(session_id: &str, frames: Vec<Frame>) -> Vec<Look> {
+pub fn look(frames: Vec<Frame>) -> Vec<Look> {
     let mut channels: BTreeMap<Option<String>, Vec<Frame>> = BTreeMap::new();
     for frame in frames {
         channels.entry(frame.channel.clone()).or_default().push(frame);
     }
-    let look = |(channel, frames): (Option<String>, Vec<Frame>)| {
-        let recording = Recording::from_channel(session_id, channel.as_deref(), frames);
-        let found = index::index(&recording);
-        Look { row: row(&recording, &found), channel, found }
+    let look = |frames: Vec<Frame>| {
+        let (key, findings) = recording::stream_of(&frames)?;
+        let (found, looked) = Looking::new(key.clone(), findings).finish(frames);
+        Some((key, found, looked))
     };
-    channels.into_iter().map(look).collect()
-}
-
-fn row(recording: &Recording, found: &Found) -> IndexedRecording {
-    let mut hash = digest::Context::new(&digest::SHA256);
-    let mut output_bytes = 0;
-    for event in recording.events.iter().filter(|event| event.code == Code::Output) {
-        hash.update(&event.data);
-        output_bytes += event.data.len();
-    }
-    let findings: Vec<String> = recording.findings.iter().take(FINDINGS_MAX).map(ToString::to_string).collect();
-    IndexedRecording {
-        indexed_at: now(),
-        version: INDEXER,
-        frames: 0,
-        started_at: recording.started_at,
-        duration_us: recording.duration_us,
-        cols: recording.size.cols,
-        rows: recording.size.rows,
-        events: recording.events.len() as i64,
-        output_bytes: output_bytes as i64,
-        output_sha256: hex::encode(hash.finish().as_ref()),
-        replaced_bytes: found.replaced_bytes as i64,
-        ended: recording.ended,
-        findings: findings.join("\n"),
-        texts: found.texts.len() as i64,
-        commands: found.commands.len() as i64,
-        missed: found.missed as i64,
-        error: None,
-    }
+    channels.into_values().filter_map(look).collect()
 }

@@ -122,7 +122,7 @@ impl Versions {
             Table::Events => Some(self.events),
             Table::Frames => Some(self.frames),
             Table::Activity => Some(self.activity),
-            Table::IndexedRecordings | Table::IndexedTexts | Table::IndexedCommands => None,
+            Table::IndexedRecordings | Table::IndexedTexts | Table::IndexedCommands | Table::IndexedSegments => None,
         }
     }
 }
@@ -395,6 +395,20 @@ impl Engine {
             let (versions, shelves) = (snapshot.versions, self.shelves.clone());
             Ok(Reading { context, versions, references, limit, snapshot, shelves, _turn: turn })
         }))
+    }
+
+    /// The version of `frames`, as it was not longer ago than this.
+    ///
+    /// # Errors
+    ///
+    /// [`QueryError::Store`] when the ledger cannot be read.
+    pub async fn frames_version(&self, age_max: Duration) -> Result<u64, QueryError> {
+        let held = self.held.lock().await;
+        if held.read_at.elapsed() <= age_max {
+            return Ok(held.snapshot.versions.frames);
+        }
+        drop(held);
+        Ok(self.refresh().await?.versions.frames)
     }
 
     /// The newest state of the ledger. Questions that wait for one another share one look at the store, if that look

@@ -6,6 +6,7 @@
 //! - [`sample`]: samples that anybody can draw again.
 //! - [`search`]: texts that were on the screens of recorded sessions.
 //! - [`sessions`]: pages of sessions, everything known of one, its frames, as typed values.
+//! - [`reels`]: recordings in parts, and the frames of each.
 //! - [`evidence`]: reports as one zip that an auditor can read, check and perform again.
 //! - [`mod@format`]: rows as a table, CSV, JSON, NDJSON or an Arrow stream.
 //! - [`wire`]: the same answers for clients of PostgreSQL.
@@ -25,6 +26,7 @@ mod narrowed;
 mod parts;
 mod pg_catalog;
 mod records;
+pub mod reels;
 mod reference;
 pub mod reports;
 pub mod sample;

@@ -154,12 +154,17 @@ impl Reading {
         if !self.snapshot.part(part).is_some_and(|part| part.is_kept()) {
             return Ok(None);
         }
+        let days = self.days_with(part, session_id).await?;
+        let days: Vec<Expr> = days.into_iter().map(|day| lit(ScalarValue::Date32(Some(day)))).collect();
+        Ok(Some(if days.is_empty() { lit(false) } else { ident(PARTITION_COLUMN).in_list(days, false) }))
+    }
+
+    /// The days on which a session has rows that a part is made of, counted from 1970.
+    pub(crate) async fn days_with(&self, part: &str, session_id: &str) -> Result<Vec<i32>, QueryError> {
         let days = self.part(part)?.filter(ident("session_id").eq(lit(session_id)))?;
         let days = self.collect(days.select(vec![ident(PARTITION_COLUMN)])?.distinct()?).await?;
         let days = days.iter().filter_map(|batch| batch.columns().first());
-        let days = days.flat_map(|days| days.as_primitive::<arrow::datatypes::Date32Type>().iter().flatten());
-        let days: Vec<Expr> = days.map(|day| lit(ScalarValue::Date32(Some(day)))).collect();
-        Ok(Some(if days.is_empty() { lit(false) } else { ident(PARTITION_COLUMN).in_list(days, false) }))
+        Ok(days.flat_map(|days| days.as_primitive::<arrow::datatypes::Date32Type>().iter().flatten()).collect())
     }
 
     fn view(&self, name: &str) -> Result<LogicalPlan, QueryError> {

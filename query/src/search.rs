@@ -477,16 +477,26 @@ impl Engine {
         })
     }
 
-    /// Recordings that this version of the index does not have, or of which more has come, in the order of their ids.
+    /// Recordings that this version of the index does not have, or of which more has come, in the order of their ids; of one
+    /// session, where one is asked for.
     ///
     /// # Errors
     ///
     /// [`QueryError::Store`] when the ledger cannot be read.
-    pub fn unindexed(&self, version: i32) -> BoxFuture<'_, Result<Vec<Unindexed>, QueryError>> {
+    pub fn unindexed<'a>(
+        &'a self,
+        version: i32,
+        session_id: Option<&'a str>,
+    ) -> BoxFuture<'a, Result<Vec<Unindexed>, QueryError>> {
         Box::pin(async move {
             let reading = self.read(AsOf::Newest, None).await?;
-            let values = HashMap::from([("version", ScalarValue::Int32(Some(version)))]);
-            let sql = format!("{UNINDEXED} ORDER BY source, session_id");
+            let mut values = HashMap::from([("version", ScalarValue::Int32(Some(version)))]);
+            let mut sql = UNINDEXED.to_owned();
+            if let Some(session_id) = session_id {
+                sql.push_str(" AND there.session_id = $id");
+                values.insert("id", ScalarValue::Utf8(Some(session_id.to_owned())));
+            }
+            sql.push_str(" ORDER BY source, session_id");
             reading.rows(reading.sql(&sql, values).await?).await
         })
     }

@@ -14,12 +14,13 @@
 -- replaced_bytes      bytes of its output that are not UTF-8, and are shown as U+FFFD
 -- ended               the stream says that it is over
 -- findings            what is wrong with it, a line each; empty when nothing is
+-- findings_us         when each of them is, in microseconds since the start; null where it is about all of it
 -- texts, commands     numbers of rows in `screen_text` and `commands`
 -- missed              texts that are not there because there were too many
 -- error               why it could not be looked through
 SELECT
   run, source, session_id, channel, indexed_at, version, frames, started_at, duration_us, cols, rows, events,
-  output_bytes, output_sha256, replaced_bytes, ended, findings, texts, commands, missed, error
+  output_bytes, output_sha256, replaced_bytes, ended, findings, findings_us, texts, commands, missed, error
 FROM (
   SELECT
     *,

@@ -62,9 +62,13 @@ impl Emulator {
         screen(self) == screen(other) && self.dump() == other.dump() && lines(self) == lines(other)
     }
 
-    /// Whether it is in the middle of a sequence of which not all is kept.
+    /// Whether it is in the middle of a sequence of which not all is kept. The end of a long string has no effect.
     pub(crate) fn is_lost(&self) -> bool {
-        self.unfinished.len() >= UNFINISHED_BYTES_MAX
+        let is_string = matches!(
+            self.parser.state,
+            State::OscString | State::SosPmApcString | State::DcsPassthrough | State::DcsIgnore
+        );
+        self.unfinished.len() >= UNFINISHED_BYTES_MAX && !is_string
     }
 
     /// Number of bytes that were no part of a character, so far.

@@ -18,6 +18,21 @@ pub enum Version {
     V3,
 }
 
+impl Version {
+    /// 2 or 3.
+    pub fn number(self) -> i32 {
+        match self {
+            Self::V2 => 2,
+            Self::V3 => 3,
+        }
+    }
+
+    /// The version of this number.
+    pub fn from_number(number: i32) -> Option<Self> {
+        [Self::V2, Self::V3].into_iter().find(|version| version.number() == number)
+    }
+}
+
 /// What is known of a recording besides its events, whatever it was recorded by.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
 pub struct Header {

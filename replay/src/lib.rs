@@ -9,6 +9,7 @@
 //! - [`encode`]: a recording as asciicast 2 or 3, ttyrec, JSON, bare bytes, text, or a web page that plays it.
 //! - [`screen`]: what the terminal showed at a time.
 //! - [`index`]: keyframes, every text that was on the screen, and commands.
+//! - [`live`]: a recording that goes on, as those see it who watch.
 //! - [`player`]: shows a recording in the viewer's terminal.
 //!
 //! All of it is hostile input. Bytes may be anything, times are brought into `0..=`[`recording::TIME_US_MAX`], and the
@@ -19,6 +20,7 @@ pub mod encode;
 pub mod header;
 pub mod index;
 pub mod line;
+pub mod live;
 pub mod pace;
 pub mod player;
 pub mod recording;
@@ -27,7 +29,7 @@ pub mod size;
 pub mod utf8;
 
 pub use header::Header;
-pub use recording::{Channel, Cut, Finding, Recording, State, Timed, channels};
+pub use recording::{Channel, Cut, Finding, Place, Recording, State, StreamKey, Timed, channels};
 pub use size::Size;
 
 #[cfg(test)]

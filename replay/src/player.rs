@@ -9,6 +9,7 @@ mod finder;
 mod guard;
 mod painter;
 mod playhead;
+mod watch;
 
 use std::io::{self, IsTerminal, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -26,6 +27,7 @@ use finder::{Finder, Wanted};
 use guard::Guard;
 use painter::Painter;
 use playhead::Playhead;
+pub use watch::{Come, Watched, watch};
 
 /// How a recording is played.
 #[derive(Debug, Clone, PartialEq)]
@@ -42,6 +44,8 @@ pub struct PlayOptions {
     pub paused: bool,
     /// Leave at the end, instead of waiting for a key with the last screen in view.
     pub exit_at_end: bool,
+    /// More of the recording may have come: at the end it is left for that ([`Ending::Finished`]).
+    pub goes_on: bool,
 }
 
 impl Default for PlayOptions {
@@ -53,6 +57,7 @@ impl Default for PlayOptions {
             facts: String::new(),
             paused: false,
             exit_at_end: false,
+            goes_on: false,
         }
     }
 }
@@ -75,8 +80,10 @@ impl Default for Start {
 /// Why the player stopped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ending {
-    /// The recording was over and [`PlayOptions::exit_at_end`] was set.
+    /// The recording was over, and [`PlayOptions::exit_at_end`] or [`PlayOptions::goes_on`] was set.
     Finished,
+    /// The viewer went back from what goes on.
+    Back,
     /// The viewer left.
     Quit,
     /// The caller asked for it.
@@ -102,8 +109,7 @@ pub fn is_terminal() -> bool {
 /// [`io::ErrorKind::Unsupported`] when there is [no terminal](is_terminal), else those of the terminal.
 pub fn play(recording: &Recording, options: &PlayOptions, cancelled: &AtomicBool) -> io::Result<Ending> {
     if !is_terminal() {
-        let message = "there is no terminal to play on; `custody export --as text` writes a recording as text";
-        return Err(io::Error::new(io::ErrorKind::Unsupported, message));
+        return Err(no_terminal());
     }
     let finder = Finder::default();
     std::thread::scope(|scope| {
@@ -116,6 +122,11 @@ pub fn play(recording: &Recording, options: &PlayOptions, cancelled: &AtomicBool
         let _ = looking.join();
         ending
     })
+}
+
+fn no_terminal() -> io::Error {
+    let message = "there is no terminal to play on; `custody export --as text` writes a recording as text";
+    io::Error::new(io::ErrorKind::Unsupported, message)
 }
 
 /// Ends the search when the player ends, also by a panic.
@@ -144,7 +155,7 @@ fn run(recording: &Recording, options: &PlayOptions, cancelled: &AtomicBool, fin
             let mut out = io::stdout().lock();
             out.write_all(painter.paint(&player.screen, &player.status(now)).as_bytes())?;
             out.flush()?;
-            if options.exit_at_end && player.head.at_end(now) {
+            if (options.exit_at_end || options.goes_on) && player.head.at_end(now) {
                 return Ok(Ending::Finished);
             }
         }
@@ -462,21 +473,21 @@ impl<'a> Player<'a> {
     fn status(&self, now: Duration) -> [String; 2] {
         let Recording { session_id, duration_us, findings, .. } = self.recording;
         let time_us = self.recorded_us(now);
-        let wall = self.start_at.and_then(|start| start.checked_add(time_us)).map(|at| {
-            let second: String = to_rfc3339(at).chars().take("2026-11-02T09:00:00".len()).collect();
-            format!("  {second}Z")
-        });
+        let wall = wall(self.start_at, time_us);
         let state = match () {
             () if self.head.at_end(now) => "  END",
             () if self.head.is_paused() => "  PAUSED",
             () => "",
         };
-        let findings = match findings.len() {
-            0 => String::new(),
-            1 => "  ! 1 finding".to_owned(),
-            n => format!("  ! {n} findings"),
+        let is_here = |at_us: i64| (at_us..at_us.saturating_add(FINDING_US)).contains(&time_us);
+        let here = findings.iter().find(|finding| finding.at_us().is_some_and(is_here));
+        let findings = match (here, findings.len()) {
+            (Some(finding), _) => format!("  ! {finding}"),
+            (None, 0) => String::new(),
+            (None, 1) => "  ! 1 finding".to_owned(),
+            (None, n) => format!("  ! {n} findings"),
         };
-        let time = format!("{} / {}{}", clock(time_us), clock(*duration_us), wall.unwrap_or_default());
+        let time = format!("{} / {}{wall}", clock(time_us), clock(*duration_us));
         let last = match &self.asked {
             Some(asked) => format!(" /{asked}_"),
             None if self.note.is_empty() => format!(" {time}  {}x{state}{findings}  {session_id}", self.head.speed()),
@@ -484,6 +495,18 @@ impl<'a> Player<'a> {
         };
         [format!(" {}", self.facts), last]
     }
+}
+
+/// What is wrong with a recording is told for so long after its time, in microseconds.
+const FINDING_US: i64 = 3_000_000;
+
+/// The wall clock at a time, with two blanks before it; nothing where it is not known.
+fn wall(start_at: Option<Micros>, time_us: i64) -> String {
+    let at = start_at.and_then(|start| start.checked_add(time_us));
+    at.map_or_else(String::new, |at| {
+        let second: String = to_rfc3339(at).chars().take("2026-11-02T09:00:00".len()).collect();
+        format!("  {second}Z")
+    })
 }
 
 /// `H:MM:SS`, or `MM:SS` below an hour.

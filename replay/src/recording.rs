@@ -1,10 +1,13 @@
 //! A recorded session as one timeline, put together from frames that may come in any order and more than once.
 
 mod cut;
+mod reader;
 mod stream;
 mod timeline;
 
-pub use cut::Cut;
+pub use cut::{Cut, Whole};
+pub use reader::{Extent, Reader, StreamKey, chosen};
+pub use timeline::Place;
 pub(crate) use timeline::{exit_status, resize};
 
 use std::collections::BTreeMap;
@@ -156,8 +159,7 @@ impl fmt::Display for Finding {
                 )
             }
             Self::HeaderMissing { read_as } => {
-                let version = if *read_as == Version::V2 { 2 } else { 3 };
-                write!(f, "the header is missing; times were read as those of asciicast {version}")
+                write!(f, "the header is missing; times were read as those of asciicast {}", read_as.number())
             }
             Self::Conflict { seq, .. } => write!(f, "piece {seq} was delivered with different contents"),
             Self::Restarted { .. } => write!(f, "the recorder was started again"),
@@ -209,6 +211,9 @@ impl Recording {
     /// them stand too early, by how much is not known. **Wall clock** times count from the first piece that has one. On
     /// all of these a piece without a time stands at the time of the piece before.
     ///
+    /// **What comes first.** What says how times are to be read (the first header, the first wall clock, the next piece
+    /// that has a time) and the first resize are looked for among 16384 pieces, and in 8 MB of them.
+    ///
     /// **Size.** The header's; else that of the first resize not later than the first output; else 80x24.
     pub fn from_frames(session_id: impl Into<String>, frames: impl IntoIterator<Item = Frame>) -> Self {
         Self::read(session_id.into(), frames, |_| true)
@@ -227,17 +232,13 @@ impl Recording {
     fn read(session_id: String, frames: impl IntoIterator<Item = Frame>, is_asked: impl Fn(&Frame) -> bool) -> Self {
         let frames: Vec<Frame> =
             frames.into_iter().filter(|frame| frame.session_id == session_id && is_asked(frame)).collect();
-        let mut streams = stream::streams(&frames);
-        let chosen = stream::best(&streams).map(|n| streams.remove(n)).unwrap_or_default();
-
-        let mut recording = timeline::read(&chosen);
+        let (chosen, others) = stream::chosen(&frames);
+        let mut timeline = timeline::Timeline::new(chosen.key.clock());
+        chosen.tell(&mut timeline);
+        let (mut recording, events) = timeline.finish();
+        recording.events = events.into_iter().map(|(_, event)| event).collect();
         recording.session_id = session_id;
-        let same = streams.iter().filter(|other| other.key.channel == chosen.key.channel);
-        recording.findings.extend(same.map(|other| Finding::OtherStream {
-            stream: other.key.to_string(),
-            pieces: other.pieces.len(),
-            output_bytes: other.output_bytes(),
-        }));
+        recording.findings.extend(others);
         recording.findings.sort_by_key(Finding::at_us);
         recording
     }
@@ -251,6 +252,17 @@ impl Recording {
             (true, false) => State::Unfinished,
         }
     }
+}
+
+/// The stream that [`Recording::from_frames`] reads of the frames of a session, and a finding for each that it does not;
+/// `None` without frames.
+pub fn stream_of(frames: &[Frame]) -> Option<(StreamKey, Vec<Finding>)> {
+    let first = StreamKey::of(frames.first()?);
+    if frames.iter().all(|frame| StreamKey::of(frame) == first) {
+        return Some((first, Vec::new()));
+    }
+    let (chosen, others) = stream::chosen(frames);
+    Some((chosen.key.into(), others))
 }
 
 /// One of the recordings that a session has.

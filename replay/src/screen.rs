@@ -34,6 +34,11 @@ impl Screen {
         Self { emulator: Emulator::restored(segment.size, &segment.init, &segment.tail) }
     }
 
+    /// The screen that these escape sequences make of an empty one.
+    pub(crate) fn with(size: Size, init: &str) -> Self {
+        Self { emulator: Emulator::restored(size, init, &[]) }
+    }
+
     /// Applies an event. Only output and resizes have an effect.
     pub fn apply(&mut self, event: &Timed) {
         self.emulator.apply(event, ());

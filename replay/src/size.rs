@@ -32,10 +32,11 @@ impl Size {
         (self.cols > 0 && self.rows > 0).then_some(self)
     }
 
-    /// The size as it is emulated: within `1x1` and [`EMULATED_MAX`](Self::EMULATED_MAX).
+    /// The size as it is emulated: within `2x1` and [`EMULATED_MAX`](Self::EMULATED_MAX). A wide character takes two
+    /// columns, and the terminal of browsers fails where there is only one.
     pub fn emulated(self) -> Self {
         let Self { cols, rows } = Self::EMULATED_MAX;
-        Self { cols: self.cols.clamp(1, cols), rows: self.rows.clamp(1, rows) }
+        Self { cols: self.cols.clamp(2, cols), rows: self.rows.clamp(1, rows) }
     }
 }
 
@@ -56,6 +57,7 @@ mod tests {
             assert_eq!(Size::parse(text), None, "{text:?}");
         }
         assert_eq!(Size { cols: u16::MAX, rows: 0 }.emulated(), Size { cols: 1000, rows: 1 });
+        assert_eq!(Size { cols: 1, rows: 1 }.emulated(), Size { cols: 2, rows: 1 });
         assert_eq!(Size::DEFAULT.to_string(), "80x24");
     }
 }

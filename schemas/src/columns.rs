@@ -42,7 +42,7 @@ fn texts() -> ListBuilder<StringBuilder> {
     ListBuilder::new(StringBuilder::new()).with_field(element(DataType::Utf8))
 }
 
-fn numbers() -> ListBuilder<Int64Builder> {
+pub(crate) fn numbers() -> ListBuilder<Int64Builder> {
     ListBuilder::new(Int64Builder::new()).with_field(element(DataType::Int64))
 }
 

@@ -68,7 +68,7 @@ impl Code {
 }
 
 /// How the times of a frame's pieces are to be read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Clock {
     /// Microseconds since the first output of the recording (Teleport's `ms`). A piece without a time (a resize) is
     /// placed by its wall clock against that of the first output.

@@ -7,13 +7,15 @@
 use std::sync::Arc;
 
 use arrow::array::{
-    ArrayRef, BooleanBuilder, Date32Builder, Int32Builder, Int64Builder, StringBuilder, TimestampMicrosecondBuilder,
+    ArrayBuilder, ArrayRef, BooleanBuilder, Date32Builder, Int32Builder, Int64Builder, ListBuilder, PrimitiveBuilder,
+    StringBuilder, TimestampMicrosecondBuilder,
 };
+use arrow::datatypes::{ArrowPrimitiveType, DataType};
 use arrow::error::ArrowError;
 use arrow::record_batch::RecordBatch;
 
-use crate::columns::{batch, timestamps};
-use crate::table::Table;
+use crate::columns::{batch, numbers, timestamps};
+use crate::table::{Table, element};
 use crate::time::Micros;
 
 /// Of which recording a row is.
@@ -61,6 +63,8 @@ pub struct IndexedRecording {
     pub ended: bool,
     /// What is wrong with it, a line each.
     pub findings: String,
+    /// When each of them is, in microseconds since the start; `None` where it is about all of the recording.
+    pub findings_us: Vec<Option<i64>>,
     /// Number of its texts.
     pub texts: i64,
     /// Number of its commands.
@@ -88,6 +92,51 @@ pub struct IndexedText<'a> {
     pub alternate: bool,
     /// The text.
     pub text: &'a str,
+}
+
+/// A row of `indexed_segments`: from where a part of a recording is shown, and of which pieces it is made.
+#[derive(Debug, Clone, Copy)]
+pub struct IndexedSegment<'a> {
+    /// Its number, from 0.
+    pub number: i64,
+    /// Time of its first event, in microseconds since the start of the recording.
+    pub start_us: i64,
+    /// Time of its last event.
+    pub end_us: i64,
+    /// Size of the terminal at its beginning.
+    pub cols: u16,
+    /// See `cols`.
+    pub rows: u16,
+    /// Escape sequences that make an empty terminal what it was at its beginning.
+    pub init: &'a str,
+    /// The bytes of a character that its beginning has parted.
+    pub tail: &'a [u8],
+    /// Number of its events.
+    pub events: i64,
+    /// Size of its output.
+    pub output_bytes: i64,
+    /// SHA-256 of its events, in hexadecimal digits.
+    pub sha256: &'a str,
+    /// Long times without an event that end in it: end and length.
+    pub idle: &'a [(i64, i64)],
+    /// Its markers: time and label.
+    pub markers: &'a [(i64, String)],
+    /// How the times of its pieces are read, as in `frames`.
+    pub clock: &'a str,
+    /// Topic and partition whose offsets number the pieces; `None` where the source numbers them.
+    pub lines_of: Option<(&'a str, i32)>,
+    /// Number of its first piece.
+    pub first_seq: i64,
+    /// Number of its last piece.
+    pub last_seq: i64,
+    /// The time that was reached before it.
+    pub reached_us: i64,
+    /// The version of asciicast by which its lines are read.
+    pub version: Option<i32>,
+    /// When the header came by which they are.
+    pub header_us: i64,
+    /// The wall clock at time 0, where pieces are placed by it: any number.
+    pub zero_at: Option<Micros>,
 }
 
 /// The columns that every row has.
@@ -129,7 +178,106 @@ impl Of {
     }
 }
 
-/// Rows of the three tables.
+/// Rows of `indexed_segments`.
+struct SegmentColumns {
+    of: Of,
+    /// number, start_us, end_us
+    times: [Int64Builder; 3],
+    /// cols, rows
+    size: [Int32Builder; 2],
+    /// init, tail
+    screen: [StringBuilder; 2],
+    /// events, output_bytes
+    counts: [Int64Builder; 2],
+    sha256: StringBuilder,
+    /// idle_ends_us, idle_us, markers_us
+    lists: [ListBuilder<Int64Builder>; 3],
+    markers: ListBuilder<StringBuilder>,
+    clock: StringBuilder,
+    topic: StringBuilder,
+    partition: Int32Builder,
+    /// first_seq, last_seq, reached_us
+    place: [Int64Builder; 3],
+    version: Int32Builder,
+    header_us: Int64Builder,
+    zero_us: Int64Builder,
+}
+
+impl SegmentColumns {
+    fn new() -> Self {
+        Self {
+            of: Of::new(),
+            times: Default::default(),
+            size: Default::default(),
+            screen: Default::default(),
+            counts: Default::default(),
+            sha256: StringBuilder::new(),
+            lists: [numbers(), numbers(), numbers()],
+            markers: ListBuilder::new(StringBuilder::new()).with_field(element(DataType::Utf8)),
+            clock: StringBuilder::new(),
+            topic: StringBuilder::new(),
+            partition: Int32Builder::new(),
+            place: Default::default(),
+            version: Int32Builder::new(),
+            header_us: Int64Builder::new(),
+            zero_us: Int64Builder::new(),
+        }
+    }
+
+    fn push(&mut self, of: Indexed<'_>, row: &IndexedSegment<'_>) {
+        self.of.push(of);
+        append(&mut self.times, [row.number, row.start_us, row.end_us]);
+        append(&mut self.size, [row.cols.into(), row.rows.into()]);
+        let tail: String = row.tail.iter().map(|byte| format!("{byte:02x}")).collect();
+        for (column, text) in self.screen.iter_mut().zip([row.init, &tail]) {
+            column.append_value(text);
+        }
+        append(&mut self.counts, [row.events, row.output_bytes]);
+        self.sha256.append_value(row.sha256);
+        let [ends, idle, markers] = &mut self.lists;
+        ends.append_value(row.idle.iter().map(|(end_us, _)| Some(*end_us)));
+        idle.append_value(row.idle.iter().map(|(_, idle_us)| Some(*idle_us)));
+        markers.append_value(row.markers.iter().map(|(time_us, _)| Some(*time_us)));
+        self.markers.append_value(row.markers.iter().map(|(_, label)| Some(label)));
+        self.clock.append_value(row.clock);
+        self.topic.append_option(row.lines_of.map(|(topic, _)| topic));
+        self.partition.append_option(row.lines_of.map(|(_, partition)| partition));
+        append(&mut self.place, [row.first_seq, row.last_seq, row.reached_us]);
+        self.version.append_option(row.version);
+        self.header_us.append_value(row.header_us);
+        self.zero_us.append_option(row.zero_at);
+    }
+
+    fn finish(&mut self) -> Vec<ArrayRef> {
+        fn all<B: ArrayBuilder>(builders: &mut [B]) -> impl Iterator<Item = ArrayRef> {
+            builders.iter_mut().map(ArrayBuilder::finish)
+        }
+        let mut columns = self.of.finish();
+        columns.extend(all(&mut self.times));
+        columns.extend(all(&mut self.size));
+        columns.extend(all(&mut self.screen));
+        columns.extend(all(&mut self.counts));
+        columns.push(Arc::new(self.sha256.finish()));
+        columns.extend(all(&mut self.lists));
+        columns.push(Arc::new(self.markers.finish()));
+        columns.push(Arc::new(self.clock.finish()));
+        columns.push(Arc::new(self.topic.finish()));
+        columns.push(Arc::new(self.partition.finish()));
+        columns.extend(all(&mut self.place));
+        columns.push(Arc::new(self.version.finish()));
+        columns.push(Arc::new(self.header_us.finish()));
+        columns.push(Arc::new(self.zero_us.finish()));
+        columns
+    }
+}
+
+fn append<T: ArrowPrimitiveType, const N: usize>(columns: &mut [PrimitiveBuilder<T>; N], values: [T::Native; N]) {
+    for (column, value) in columns.iter_mut().zip(values) {
+        column.append_value(value);
+    }
+}
+
+/// Rows of the tables of what is found.
 pub struct IndexColumns {
     recordings: Of,
     indexed_at: TimestampMicrosecondBuilder,
@@ -145,6 +293,7 @@ pub struct IndexColumns {
     replaced_bytes: Int64Builder,
     ended: BooleanBuilder,
     findings: StringBuilder,
+    findings_us: ListBuilder<Int64Builder>,
     texts: Int64Builder,
     commands: Int64Builder,
     missed: Int64Builder,
@@ -163,6 +312,7 @@ pub struct IndexColumns {
     exit_status: Int32Builder,
     found_by: StringBuilder,
     command: StringBuilder,
+    segments: SegmentColumns,
     bytes: usize,
 }
 
@@ -183,6 +333,7 @@ impl Default for IndexColumns {
             replaced_bytes: Int64Builder::new(),
             ended: BooleanBuilder::new(),
             findings: StringBuilder::new(),
+            findings_us: numbers(),
             texts: Int64Builder::new(),
             commands: Int64Builder::new(),
             missed: Int64Builder::new(),
@@ -201,6 +352,7 @@ impl Default for IndexColumns {
             exit_status: Int32Builder::new(),
             found_by: StringBuilder::new(),
             command: StringBuilder::new(),
+            segments: SegmentColumns::new(),
             bytes: 0,
         }
     }
@@ -229,6 +381,7 @@ impl IndexColumns {
         self.replaced_bytes.append_value(recording.replaced_bytes);
         self.ended.append_value(recording.ended);
         self.findings.append_value(&recording.findings);
+        self.findings_us.append_value(recording.findings_us.iter().copied());
         self.texts.append_value(recording.texts);
         self.commands.append_value(recording.commands);
         self.missed.append_value(recording.missed);
@@ -266,15 +419,22 @@ impl IndexColumns {
         self.command.append_value(text);
     }
 
-    /// The rows, in the order of [`Table::IndexedRecordings`], texts and commands.
+    /// Adds a part of it that is shown from its own beginning.
+    pub fn push_segment(&mut self, of: Indexed<'_>, segment: &IndexedSegment<'_>) {
+        let labels: usize = segment.markers.iter().map(|(_, label)| label.len()).sum();
+        self.bytes += 512 + segment.init.len() + labels + 16 * (segment.idle.len() + segment.markers.len());
+        self.segments.push(of, segment);
+    }
+
+    /// The rows, in the order of [`Table::IndexedRecordings`], texts, commands and segments.
     ///
     /// # Errors
     ///
     /// When the columns do not fit their table, which is a defect.
-    pub fn finish(&mut self) -> Result<[RecordBatch; 3], ArrowError> {
+    pub fn finish(&mut self) -> Result<[RecordBatch; 4], ArrowError> {
         self.bytes = 0;
         let mut recordings = self.recordings.finish();
-        let more: [ArrayRef; 17] = [
+        let more: [ArrayRef; 18] = [
             Arc::new(self.indexed_at.finish()),
             Arc::new(self.version.finish()),
             Arc::new(self.frames.finish()),
@@ -288,6 +448,7 @@ impl IndexColumns {
             Arc::new(self.replaced_bytes.finish()),
             Arc::new(self.ended.finish()),
             Arc::new(self.findings.finish()),
+            Arc::new(self.findings_us.finish()),
             Arc::new(self.texts.finish()),
             Arc::new(self.commands.finish()),
             Arc::new(self.missed.finish()),
@@ -318,6 +479,7 @@ impl IndexColumns {
             batch(Table::IndexedRecordings, recordings)?,
             batch(Table::IndexedTexts, texts)?,
             batch(Table::IndexedCommands, commands)?,
+            batch(Table::IndexedSegments, self.segments.finish())?,
         ])
     }
 }

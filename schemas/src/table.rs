@@ -25,11 +25,13 @@ pub enum Table {
     IndexedTexts,
     /// One row per command of a recorded session.
     IndexedCommands,
+    /// One row per part of a recording that is shown from its own beginning.
+    IndexedSegments,
 }
 
 impl Table {
     /// Every table.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Records,
         Self::Events,
         Self::Frames,
@@ -37,6 +39,7 @@ impl Table {
         Self::IndexedRecordings,
         Self::IndexedTexts,
         Self::IndexedCommands,
+        Self::IndexedSegments,
     ];
 
     /// Those that ingest writes, in the order in which a batch is committed: what was received first.
@@ -52,12 +55,13 @@ impl Table {
             Self::IndexedRecordings => "indexed_recordings",
             Self::IndexedTexts => "indexed_texts",
             Self::IndexedCommands => "indexed_commands",
+            Self::IndexedSegments => "indexed_segments",
         }
     }
 
     /// Whether it says nothing that other tables do not say, so that it can be made again at any time.
     pub fn is_derived(self) -> bool {
-        matches!(self, Self::IndexedRecordings | Self::IndexedTexts | Self::IndexedCommands)
+        matches!(self, Self::IndexedRecordings | Self::IndexedTexts | Self::IndexedCommands | Self::IndexedSegments)
     }
 
     /// What the table holds, in one line (kept in the table's own metadata).
@@ -70,6 +74,9 @@ impl Table {
             Self::IndexedRecordings => "One time that a recording was looked through, derived from frames",
             Self::IndexedTexts => "One text that was on the screen of a recorded session, derived from frames",
             Self::IndexedCommands => "One command of a recorded session, derived from frames",
+            Self::IndexedSegments => {
+                "One part of a recording that is shown from its own beginning, derived from frames"
+            }
         }
     }
 
@@ -82,6 +89,7 @@ impl Table {
         static RECORDINGS: LazyLock<SchemaRef> = LazyLock::new(indexed_recordings);
         static TEXTS: LazyLock<SchemaRef> = LazyLock::new(indexed_texts);
         static COMMANDS: LazyLock<SchemaRef> = LazyLock::new(indexed_commands);
+        static SEGMENTS: LazyLock<SchemaRef> = LazyLock::new(indexed_segments);
         match self {
             Self::Records => RECORDS.clone(),
             Self::Events => EVENTS.clone(),
@@ -90,6 +98,7 @@ impl Table {
             Self::IndexedRecordings => RECORDINGS.clone(),
             Self::IndexedTexts => TEXTS.clone(),
             Self::IndexedCommands => COMMANDS.clone(),
+            Self::IndexedSegments => SEGMENTS.clone(),
         }
     }
 
@@ -103,6 +112,7 @@ impl Table {
             Self::IndexedRecordings => &["session_id", "run"],
             Self::IndexedTexts => &["session_id", "run", "number"],
             Self::IndexedCommands => &["session_id", "run", "at_us"],
+            Self::IndexedSegments => &["session_id", "run", "number"],
         }
     }
 
@@ -115,7 +125,9 @@ impl Table {
             }
             Self::Frames => &["session_id", "first_at", "last_at", "topic", "partition", "first_offset", "last_offset"],
             Self::Activity => &["at", "actor", "verb"],
-            Self::IndexedRecordings | Self::IndexedTexts | Self::IndexedCommands => &["session_id", "run"],
+            Self::IndexedRecordings | Self::IndexedTexts | Self::IndexedCommands | Self::IndexedSegments => {
+                &["session_id", "run"]
+            }
         }
     }
 
@@ -128,6 +140,7 @@ impl Table {
             Self::Activity => &["sql", "detail"],
             Self::IndexedRecordings => &["findings"],
             Self::IndexedTexts | Self::IndexedCommands => &["text"],
+            Self::IndexedSegments => &["init"],
         }
     }
 }
@@ -312,6 +325,7 @@ fn indexed_recordings() -> SchemaRef {
         required("replaced_bytes", Int64),
         required("ended", Boolean),
         required("findings", Utf8),
+        optional("findings_us", list(Int64)),
         required("texts", Int64),
         required("commands", Int64),
         required("missed", Int64),
@@ -342,6 +356,36 @@ fn indexed_commands() -> SchemaRef {
         optional("exit_status", Int32),
         required("found_by", Utf8),
         required("text", Utf8),
+    ];
+    Arc::new(Schema::new([indexed(), more.into()].concat()))
+}
+
+fn indexed_segments() -> SchemaRef {
+    use DataType::{Int32, Int64, Utf8};
+    let more = [
+        required("number", Int64),
+        required("start_us", Int64),
+        required("end_us", Int64),
+        required("cols", Int32),
+        required("rows", Int32),
+        required("init", Utf8),
+        required("tail", Utf8),
+        required("events", Int64),
+        required("output_bytes", Int64),
+        required("sha256", Utf8),
+        required("idle_ends_us", list(Int64)),
+        required("idle_us", list(Int64)),
+        required("markers_us", list(Int64)),
+        required("markers", list(Utf8)),
+        required("clock", Utf8),
+        optional("topic", Utf8),
+        optional("partition", Int32),
+        required("first_seq", Int64),
+        required("last_seq", Int64),
+        required("reached_us", Int64),
+        optional("version", Int32),
+        required("header_us", Int64),
+        optional("zero_us", Int64),
     ];
     Arc::new(Schema::new([indexed(), more.into()].concat()))
 }

@@ -69,7 +69,7 @@ pub(super) async fn run(config: &Config, args: &BenchSearch) -> Result<(), Failu
     let kept = maintain::look_through_all(config, &ledger, &shutdown::requested(None)?).await?;
     let seconds = began.elapsed().as_secs_f64();
     maintain::look(config, &ledger, false, &stop).await?;
-    let index_bytes: u64 = ["indexed_recordings", "indexed_texts", "indexed_commands"]
+    let index_bytes: u64 = ["indexed_recordings", "indexed_texts", "indexed_commands", "indexed_segments"]
         .iter()
         .map(|table| size(&args.folder.join("ledger").join(table)))
         .sum::<Result<u64, _>>()?;
@@ -203,7 +203,7 @@ async fn fill(config: &Config, ledger: &Ledger, casts: &Path, args: &BenchSearch
 }
 
 /// Bytes of the files of a folder.
-fn size(folder: &Path) -> Result<u64, Failure> {
+pub(super) fn size(folder: &Path) -> Result<u64, Failure> {
     let mut bytes = 0;
     for entry in std::fs::read_dir(folder)? {
         let entry = entry?;

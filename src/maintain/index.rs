@@ -4,11 +4,14 @@ use std::collections::{BTreeMap, HashMap};
 use std::io::Write;
 use std::time::{Duration, Instant};
 
-use custody_ingest::indexer::{self, INDEXER, Indexing, Kept, Recorded};
+use custody_ingest::indexer::{self, INDEXER, Indexing, Kept, Looked, Looking, Recorded, Run};
 use custody_ledger::Ledger;
+use custody_query::Engine;
+use custody_query::reels::Whereabouts;
 use custody_query::search::Unindexed;
 use custody_query::sessions::RECORDING_BYTES_MAX;
-use custody_query::{Engine, QueryError};
+use custody_replay::StreamKey;
+use custody_replay::recording::{Extent, Finding, chosen};
 use custody_schemas::frame::Frame;
 use indicatif::{HumanBytes, HumanCount, HumanDuration, ProgressBar, ProgressStyle};
 use tokio::sync::watch;
@@ -22,6 +25,12 @@ const BYTES_AT_ONCE: i64 = 16 << 20;
 
 /// And up to so many.
 const RECORDINGS_AT_ONCE: usize = 1000;
+
+/// A recording with more output is read window by window, of so many bytes of output each.
+const WINDOW_BYTES: u64 = 16 << 20;
+
+/// Frames that overlap are held up to so many bytes: more than any source makes.
+const HELD_BYTES_MAX: usize = 256 << 20;
 
 /// A recording to which nothing has come for so long is looked through, if much of it was not.
 const QUIET: Duration = Duration::from_secs(5);
@@ -69,14 +78,24 @@ pub(crate) async fn look_through_all(
     stop: &watch::Receiver<bool>,
 ) -> Result<Kept, Failure> {
     let engine = Engine::open(ledger, config.limits(), &config.vocabulary()).await?;
-    let due = engine.unindexed(INDEXER).await?;
+    let due = engine.unindexed(INDEXER, None).await?;
     let bar = ProgressBar::new(due.iter().map(|recording| recording.output_bytes.unsigned_abs()).sum());
     let style = ProgressStyle::with_template("looking through recordings {bar:30} {bytes}/{total_bytes} {eta}");
     bar.set_style(style.map_err(Failure::broken)?);
     let mut indexing = Indexing::open(ledger).await?;
-    let kept = look_through(&engine, &mut indexing, due, &bar, stop).await?;
+    let (kept, _) = look_through(&engine, &mut indexing, due, &bar, stop).await?;
     bar.finish_and_clear();
     Ok(kept)
+}
+
+/// Looks through these recordings, because somebody waits for it.
+pub(crate) async fn look_through_now(engine: &Engine, ledger: &Ledger, due: Vec<Unindexed>) -> Result<(), Failure> {
+    let mut indexing = Indexing::open(ledger).await?;
+    let (_running, stop) = watch::channel(false);
+    match look_through(engine, &mut indexing, due, &ProgressBar::hidden(), &stop).await? {
+        (_, Some(failure)) => Err(failure),
+        (_, None) => Ok(()),
+    }
 }
 
 /// Looks through recordings as they end, go quiet or have grown by half, until asked to stop. What fails is told and tried
@@ -141,14 +160,14 @@ async fn look(
         return Ok(());
     }
     let began = Instant::now();
-    let due = engine.unindexed(INDEXER).await?;
+    let due = engine.unindexed(INDEXER, None).await?;
     *asking = began.elapsed();
     let count = due.len();
     let ready = growing.ready(due, Instant::now());
     let rest = count - ready.len();
     if !ready.is_empty() {
         let mut indexing = Indexing::open(ledger).await?;
-        let kept = look_through(engine, &mut indexing, ready, &ProgressBar::hidden(), stop).await?;
+        let (kept, _) = look_through(engine, &mut indexing, ready, &ProgressBar::hidden(), stop).await?;
         metrics::counter!("custody_index_recordings_total").increment(kept.recordings);
         metrics::counter!("custody_index_output_bytes_total").increment(kept.output_bytes);
         tracing::debug!(?kept, rest, "recordings were looked through");
@@ -158,19 +177,28 @@ async fn look(
     Ok(())
 }
 
-/// Looks through recordings. What cannot be read now is left for the next time.
+/// Looks through recordings. What cannot be read now is left for the next time; the last such failure is told.
 async fn look_through(
     engine: &Engine,
     indexing: &mut Indexing,
     mut due: Vec<Unindexed>,
     bar: &ProgressBar,
     stop: &watch::Receiver<bool>,
-) -> Result<Kept, Failure> {
+) -> Result<(Kept, Option<Failure>), Failure> {
     due.reverse();
-    let mut alone = false;
+    let (mut alone, mut failed) = (false, None);
     while let Some(batch) = next_batch(&mut due, alone) {
         if *stop.borrow() {
             break;
+        }
+        if let [one] = batch.as_slice()
+            && one.output_bytes > BYTES_AT_ONCE
+        {
+            if let Err(failure) = look_at_long(engine, indexing, one, bar, stop).await {
+                tracing::warn!(error = %failure, session = %one.session_id, "a recording could not be read; trying again");
+                failed = Some(failure);
+            }
+            continue;
         }
         let frames = match engine.frames_of(&batch, RECORDING_BYTES_MAX).await {
             Ok(frames) => frames,
@@ -181,18 +209,152 @@ async fn look_through(
                 alone = true;
                 continue;
             }
-            Err(error @ QueryError::TooLarge { .. }) => {
-                batch.iter().for_each(|recording| indexing.push_failed(recorded(recording), error.to_string()));
-                continue;
-            }
             Err(error) => {
                 tracing::warn!(%error, recordings = batch.len(), "a recording could not be read; trying again later");
+                failed = Some(error.into());
                 continue;
             }
         };
         look_at(indexing, batch, frames, bar, stop).await?;
     }
-    indexing.commit().await.map_err(Failure::broken)
+    Ok((indexing.commit().await.map_err(Failure::broken)?, failed))
+}
+
+/// Looks through recordings of one session that are too long to be held in memory.
+async fn look_at_long(
+    engine: &Engine,
+    indexing: &mut Indexing,
+    recording: &Unindexed,
+    bar: &ProgressBar,
+    stop: &watch::Receiver<bool>,
+) -> Result<(), Failure> {
+    let (frames, channels) = engine.streams(&recording.source, &recording.session_id).await?;
+    // Its recordings count together: nobody would look at one again that is missing beside another.
+    let mut looks = Vec::new();
+    for streams in channels.values() {
+        let Some((key, findings)) = chosen(streams) else { continue };
+        let windows = windows(streams.get(key).map(Vec::as_slice).unwrap_or_default());
+        let long = Long { engine, frames: &frames, key, windows };
+        match long.look(indexing, recorded(recording), findings, bar, stop).await? {
+            Some(look) => looks.push(look),
+            None => return Ok(()),
+        }
+    }
+    for (run, looked) in looks {
+        indexing.end(recorded(recording), &run, looked);
+    }
+    Ok(())
+}
+
+/// Extents of frames that are read together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Window {
+    first_seq: i64,
+    /// The highest number of a first piece.
+    last_first_seq: i64,
+    /// No frame of a later window has a piece with a lower number.
+    until_seq: i64,
+    frames: usize,
+    /// What its frames take, about.
+    bytes: u64,
+    output_bytes: u64,
+}
+
+/// A frame takes so many bytes at least: what was typed is not counted by itself.
+const FRAME_BYTES: u64 = 16 << 10;
+
+/// And each of its pieces so many.
+const PIECE_BYTES: u64 = 64;
+
+/// Cuts a stream, whose frames are in the order of their first pieces.
+fn windows(extents: &[Extent]) -> Vec<Window> {
+    let mut windows: Vec<Window> = Vec::new();
+    for Extent { first_seq, pieces, output_bytes, .. } in extents {
+        let bytes = (*output_bytes).max(FRAME_BYTES) + *pieces as u64 * PIECE_BYTES;
+        match windows.last_mut() {
+            // Frames that begin at one piece are read together.
+            Some(open) if open.bytes < WINDOW_BYTES || open.last_first_seq == *first_seq => {
+                open.last_first_seq = *first_seq;
+                open.frames += 1;
+                open.bytes += bytes;
+                open.output_bytes += output_bytes;
+            }
+            open => {
+                if let Some(open) = open {
+                    open.until_seq = *first_seq;
+                }
+                windows.push(Window {
+                    first_seq: *first_seq,
+                    last_first_seq: *first_seq,
+                    until_seq: i64::MAX,
+                    frames: 1,
+                    bytes,
+                    output_bytes: *output_bytes,
+                });
+            }
+        }
+    }
+    windows
+}
+
+/// A long recording that is looked through.
+struct Long<'a> {
+    engine: &'a Engine,
+    frames: &'a Whereabouts,
+    key: &'a StreamKey,
+    windows: Vec<Window>,
+}
+
+impl Long<'_> {
+    /// Looks through it; `None` when asked to stop before the end, and when it cannot be looked through.
+    async fn look(
+        &self,
+        indexing: &mut Indexing,
+        of: Recorded<'_>,
+        findings: Vec<Finding>,
+        bar: &ProgressBar,
+        stop: &watch::Receiver<bool>,
+    ) -> Result<Option<(Run, Looked)>, Failure> {
+        let mut run = indexing.begin(self.key.clone());
+        let mut looking = Looking::new(self.key.clone(), findings);
+        for window in &self.windows {
+            if *stop.borrow() {
+                return Ok(None);
+            }
+            let frames = self.read(window).await?;
+            let until_seq = window.until_seq;
+            let looked = tokio::task::spawn_blocking(move || {
+                let found = looking.push(frames, until_seq);
+                (looking, found)
+            });
+            let found;
+            (looking, found) = looked.await.map_err(Failure::broken)?;
+            if looking.held_bytes() > HELD_BYTES_MAX {
+                indexing.push_failed(of, "its frames overlap more than can be held in memory".to_owned());
+                return Ok(None);
+            }
+            indexing.push(of, &mut run, &found);
+            if indexing.is_full() {
+                indexing.commit().await.map_err(Failure::broken)?;
+            }
+            bar.inc(window.output_bytes);
+        }
+        let (found, looked) =
+            tokio::task::spawn_blocking(move || looking.finish(Vec::new())).await.map_err(Failure::broken)?;
+        indexing.push(of, &mut run, &found);
+        Ok(Some((run, looked)))
+    }
+
+    /// The frames that begin in a window: all that were there when it was cut.
+    async fn read(&self, window: &Window) -> Result<Vec<Frame>, Failure> {
+        let between = (window.first_seq, window.last_first_seq);
+        let mut frames = self.engine.frames_between(self.frames, self.key, between, RECORDING_BYTES_MAX).await?;
+        frames.retain(|frame| frame.pieces.first().is_some_and(|piece| piece.seq >= window.first_seq));
+        if frames.len() < window.frames {
+            return Err(Failure::broken(anyhow::anyhow!("some of its frames are gone")));
+        }
+        Ok(frames)
+    }
 }
 
 async fn look_at(
@@ -204,10 +366,15 @@ async fn look_at(
 ) -> Result<(), Failure> {
     for recording in batch {
         let Some(frames) = frames.remove(&recording.session_id).filter(|_| !*stop.borrow()) else { continue };
-        let session_id = recording.session_id.clone();
         // Played beside everything else that this process does.
-        match tokio::task::spawn_blocking(move || indexer::look(&session_id, frames)).await {
-            Ok(looks) => indexing.push(recorded(&recording), &looks),
+        match tokio::task::spawn_blocking(move || indexer::look(frames)).await {
+            Ok(looks) => {
+                for (key, found, looked) in looks {
+                    let mut run = indexing.begin(key);
+                    indexing.push(recorded(&recording), &mut run, &found);
+                    indexing.end(recorded(&recording), &run, looked);
+                }
+            }
             Err(error) => {
                 tracing::error!(%error, session = %recording.session_id, "a recording could not be looked through");
                 indexing.push_failed(recorded(&recording), "looking through it failed: a defect of Custody".to_owned());
@@ -250,6 +417,20 @@ mod tests {
     fn recording(frames: i64, frames_indexed: i64, has_end: bool) -> Unindexed {
         let (source, session_id) = ("teleport".to_owned(), "s".to_owned());
         Unindexed { source, session_id, frames, frames_indexed, output_bytes: 1, has_end, first_day: 0, last_day: 0 }
+    }
+
+    #[test]
+    fn a_long_recording_is_read_in_windows_that_no_later_frame_reaches_into() {
+        let extent = |first_seq, last_seq, megabytes: u64| Extent {
+            first_seq,
+            last_seq,
+            pieces: 1,
+            output_bytes: megabytes << 20,
+        };
+        let cut =
+            windows(&[extent(0, 9, 10), extent(5, 30, 10), extent(5, 5, 1), extent(10, 12, 20), extent(31, 40, 1)]);
+        let shape: Vec<_> = cut.iter().map(|of| (of.first_seq, of.last_first_seq, of.until_seq, of.frames)).collect();
+        assert_eq!(shape, [(0, 5, 10, 3), (10, 10, 31, 1), (31, 31, i64::MAX, 1)]);
     }
 
     #[test]

@@ -290,7 +290,11 @@ impl Retention {
             Table::Records => self.records_days,
             Table::Events => self.events_days,
             // What was found in frames goes with the last of them.
-            Table::Frames | Table::IndexedRecordings | Table::IndexedTexts | Table::IndexedCommands => self.frames_days,
+            Table::Frames
+            | Table::IndexedRecordings
+            | Table::IndexedTexts
+            | Table::IndexedCommands
+            | Table::IndexedSegments => self.frames_days,
             Table::Activity => self.activity_days,
         }
     }

@@ -209,7 +209,10 @@ fn the_openapi_document_lists_what_is_there() {
             "GET /api/v1/runs/{id}/rows",
             "GET /api/v1/sessions",
             "GET /api/v1/sessions/{id}",
+            "GET /api/v1/sessions/{id}/live",
             "GET /api/v1/sessions/{id}/recording.cast",
+            "GET /api/v1/sessions/{id}/replay",
+            "GET /api/v1/sessions/{id}/replay/{run}/{number}",
             "GET /healthz",
             "GET /metrics",
             "GET /readyz",
@@ -220,13 +223,16 @@ fn the_openapi_document_lists_what_is_there() {
             "POST /api/v1/sql"
         ]
     );
+    let replay = client.get("/api/v1/sessions/cast-1/replay").json();
+    let part = replay["segments"][0]["url"].as_str().expect("a part");
+    let run = part.split('/').nth(1).expect("a look").to_owned();
     // Those of reports have a test of their own.
     let of_reports = |operation: &&String| {
         ["runs", "exceptions", "evidence", "reports/"].iter().any(|part| operation.contains(part))
     };
     for operation in operations.iter().filter(|operation| !of_reports(operation)) {
         let (method, path) = operation.split_once(' ').expect("two words");
-        let path = path.replace("{id}", "cast-1");
+        let path = path.replace("{id}", "cast-1").replace("{run}", &run).replace("{number}", "0");
         let body = match (method, path.as_str()) {
             ("POST", "/api/v1/search") => br#"{"text":"hello"}"#.as_slice(),
             ("POST", _) => br#"{"sql":"SELECT 1 AS one"}"#,

@@ -24,6 +24,7 @@ mod open_reader;
 mod operation;
 mod outage;
 mod recording;
+mod replay;
 mod reports;
 mod retention;
 mod search;

@@ -99,6 +99,7 @@ fn psql_lists_describes_and_asks() {
             "identities",
             "indexed_commands",
             "indexed_recordings",
+            "indexed_segments",
             "indexed_texts",
             "privileged",
             "records",

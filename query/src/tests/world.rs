@@ -336,7 +336,7 @@ impl World {
             columns.push_text(of, &shown);
             columns.push_command(of, (2, None), None, "prompt", text);
         }
-        let tables = [Table::IndexedRecordings, Table::IndexedTexts, Table::IndexedCommands];
+        let tables = [Table::IndexedRecordings, Table::IndexedTexts, Table::IndexedCommands, Table::IndexedSegments];
         for (table, rows) in tables.into_iter().zip(columns.finish().unwrap()) {
             self.ledger.writer(table).await.unwrap().append(&rows, &[]).await.unwrap();
         }

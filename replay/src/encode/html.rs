@@ -5,8 +5,6 @@
 //! and styles by their hash alone and no request at all. What was recorded stands in data blocks. Bytes that are not UTF-8
 //! become U+FFFD: the file is a view, the frames are the evidence.
 
-mod tame;
-
 use std::io;
 
 use base64::Engine as _;
@@ -15,13 +13,12 @@ use custody_schemas::frame::Code;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
-use self::tame::Tame;
 use super::asciicast::for_each_text;
+use super::tame::Tame;
 use crate::emulator::Emulator;
 use crate::index::SEGMENT_BYTES;
-use crate::recording::{Recording, State, Timed, resize};
+use crate::recording::{Recording, State, Timed};
 use crate::screen::printable;
-use crate::size::Size;
 
 const STYLES: [&str; 2] = [include_str!("html/asciinema-player-3.17.0.css"), include_str!("html/page.css")];
 const SCRIPTS: [&str; 3] =
@@ -33,9 +30,6 @@ const LISTED_MAX: usize = 1000;
 
 /// So much of a marker's label is shown, in characters.
 const LABEL_CHARS_MAX: usize = 200;
-
-/// The player's terminal fails on a wide character where there is one column: it is shown with two.
-const COLS_MIN: u16 = 2;
 
 /// What the file says besides the recording. All of it is text, none of it markup.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -174,16 +168,14 @@ fn about(recording: &Recording) -> Value {
 }
 
 fn write_segments(recording: &Recording, out: &mut impl io::Write) -> io::Result<()> {
-    let widened = |size: Size| Size { cols: size.cols.max(COLS_MIN), ..size };
-    let mut emulator = Emulator::new(widened(recording.size));
+    let mut emulator = Emulator::new(recording.size);
     let mut tame = Tame::default();
     let mut segment = Segment::begin(0, &emulator, out)?;
     let mut event = Timed { time_us: 0, at: None, code: Code::Output, data: Vec::new() };
     for_each_text(recording, |time_us, code, text| {
         let text = match code {
             Code::Output => tame.tamed(text, emulator.size()),
-            Code::Resize => resize(text.as_bytes()).map(|size| widened(size).to_string()).unwrap_or_default(),
-            Code::Input => text.to_owned(),
+            Code::Resize | Code::Input => text.to_owned(),
             _ => return Ok(()),
         };
         if text.is_empty() {

@@ -274,9 +274,9 @@ fn segments_are_cut_by_size_by_time_and_after_a_resize() {
     let by_size: Vec<Timed> = (0..1000).map(|n| output(n, &line)).collect();
     let segments = found(Size::DEFAULT, &by_size).segments;
     let sizes: Vec<_> = segments.iter().map(|segment| segment.output_bytes).collect();
-    assert_eq!(sizes, [263_000, 263_000, 263_000, 211_000]);
-    assert_eq!(segments.iter().map(|segment| segment.first_event).collect::<Vec<_>>(), [0, 263, 526, 789]);
-    assert_eq!(segments.iter().map(|segment| segment.start_us).collect::<Vec<_>>(), [0, 263_000, 526_000, 789_000]);
+    assert_eq!(sizes, [259_000, 259_000, 259_000, 223_000]);
+    assert_eq!(segments.iter().map(|segment| segment.first_event).collect::<Vec<_>>(), [0, 259, 518, 777]);
+    assert_eq!(segments.iter().map(|segment| segment.start_us).collect::<Vec<_>>(), [0, 259_000, 518_000, 777_000]);
 
     let slow: Vec<Timed> = (0..100).map(|n| output(n * 900, &line)).collect();
     assert_eq!(found(Size::DEFAULT, &slow).segments.len(), 3);

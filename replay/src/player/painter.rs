@@ -43,6 +43,12 @@ impl Painter {
                 *painted = Some(row);
             }
         }
+        out + &self.paint_status(status)
+    }
+
+    /// The same of the lines alone.
+    pub(super) fn paint_status(&mut self, status: &[String]) -> String {
+        let mut out = String::new();
         let shown = status.get(status.len().saturating_sub(self.status.len())..).unwrap_or_default();
         for (n, (painted, line)) in self.status.iter_mut().zip(shown).enumerate() {
             if painted.as_ref() != Some(line) {

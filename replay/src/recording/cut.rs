@@ -1,10 +1,14 @@
 //! A part of a recording.
 
 use custody_schemas::frame::Code;
+use custody_schemas::time::Micros;
 use serde::Serialize;
 
 use super::{Finding, Recording, Timed, resize};
 use crate::emulator::Emulator;
+use crate::header::Header;
+use crate::index::Segment;
+use crate::size::Size;
 
 /// Which part of a longer recording this is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -91,6 +95,69 @@ impl Recording {
     /// The events that were recorded: all but [`init`](Self::init).
     pub fn recorded(&self) -> &[Timed] {
         self.events.get(usize::from(self.init().is_some())..).unwrap_or_default()
+    }
+}
+
+/// What is known of a recording of which only a part is at hand.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Whole {
+    /// Its session.
+    pub session_id: String,
+    /// Size of the terminal at its start, as recorded.
+    pub size: Size,
+    /// Time of its last piece.
+    pub duration_us: i64,
+    /// The wall clock at its start.
+    pub started_at: Option<Micros>,
+    /// Whether the stream says that it is over.
+    pub ended: bool,
+    /// Number of its findings.
+    pub findings: usize,
+    /// Number of its segments.
+    pub segments: usize,
+}
+
+impl Whole {
+    /// The part that some of its segments make, which follow one another, from the number `first` on; with their events.
+    /// As [`Recording::cut`] makes it, but that nothing is known of its findings, and that sizes are those of the emulated
+    /// terminal. `None` without segments. The segment
+    /// before has no event at the time of the first.
+    pub fn part(&self, first: usize, segments: Vec<(Segment, Vec<Timed>)>) -> Option<Recording> {
+        let last = first + segments.len();
+        let (begin, _) = segments.first()?;
+        let from_us = if first == 0 { 0 } else { begin.start_us };
+        let is_last = last >= self.segments;
+        let to_us = if is_last { self.duration_us } else { segments.last()?.0.end_us };
+        let started_at = self.started_at.and_then(|at| at.checked_add(from_us));
+        let size = if first == 0 { self.size } else { begin.size };
+        let is_whole = first == 0 && is_last;
+        let init = (first > 0).then(|| Timed {
+            time_us: 0,
+            at: started_at,
+            code: Code::Output,
+            data: [begin.init.as_bytes(), &begin.tail].concat(),
+        });
+        let events = segments.into_iter().flat_map(|(_, events)| events);
+        let events = events.map(|event| Timed { time_us: event.time_us - from_us, ..event });
+        let timestamp = started_at.map(|at| at.div_euclid(1_000_000));
+        Some(Recording {
+            session_id: self.session_id.clone(),
+            size,
+            header: Header { timestamp, ..Header::default() },
+            events: init.into_iter().chain(events).collect(),
+            findings: Vec::new(),
+            duplicates: 0,
+            ended: self.ended && is_last,
+            duration_us: to_us - from_us,
+            started_at,
+            // Findings of the whole are left out also where it is whole.
+            cut: (!is_whole || self.findings > 0).then_some(Cut {
+                from_us,
+                to_us,
+                of_us: self.duration_us,
+                findings_left_out: self.findings,
+            }),
+        })
     }
 }
 

@@ -5,6 +5,10 @@ use std::fmt;
 
 use custody_schemas::frame::{Clock, Code, Frame, FramePiece};
 
+use super::Finding;
+use super::reader::StreamKey;
+use super::timeline::Timeline;
+
 /// Pieces with the same key are ordered by their `seq`. The order of keys decides between streams of equal output.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Key<'a> {
@@ -31,7 +35,7 @@ pub(super) enum Numbering<'a> {
 }
 
 impl<'a> Key<'a> {
-    fn of(frame: &'a Frame) -> Self {
+    pub(super) fn of(frame: &'a Frame) -> Self {
         let numbering = match frame.clock {
             Clock::FirstOutput => Numbering::FirstOutput,
             Clock::AsciicastLine => Numbering::AsciicastLine(&frame.topic, frame.partition),
@@ -41,18 +45,55 @@ impl<'a> Key<'a> {
         };
         Self { numbering, channel: frame.channel.as_deref() }
     }
+
+    pub(super) fn clock(self) -> Clock {
+        self.numbering.clock()
+    }
+}
+
+impl Numbering<'_> {
+    fn clock(self) -> Clock {
+        match self {
+            Self::FirstOutput => Clock::FirstOutput,
+            Self::AsciicastLine(..) => Clock::AsciicastLine,
+            Self::SinceStart => Clock::SinceStart,
+            Self::Interval => Clock::Interval,
+            Self::Wall => Clock::Wall,
+        }
+    }
+}
+
+impl From<Key<'_>> for StreamKey {
+    fn from(Key { numbering, channel }: Key<'_>) -> Self {
+        let lines_of = match numbering {
+            Numbering::AsciicastLine(topic, partition) => Some((topic.to_owned(), partition)),
+            _ => None,
+        };
+        Self { clock: numbering.clock(), lines_of, channel: channel.map(str::to_owned) }
+    }
+}
+
+impl<'a> From<&'a StreamKey> for Key<'a> {
+    fn from(key: &'a StreamKey) -> Self {
+        let numbering = match (key.clock, &key.lines_of) {
+            (Clock::FirstOutput, _) => Numbering::FirstOutput,
+            (Clock::AsciicastLine, lines_of) => {
+                let (topic, partition) = lines_of.as_ref().map_or(("", 0), |(topic, number)| (topic, *number));
+                Numbering::AsciicastLine(topic, partition)
+            }
+            (Clock::SinceStart, _) => Numbering::SinceStart,
+            (Clock::Interval, _) => Numbering::Interval,
+            (Clock::Wall, _) => Numbering::Wall,
+        };
+        Self { numbering, channel: key.channel.as_deref() }
+    }
 }
 
 impl fmt::Display for Key<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.numbering {
-            Numbering::FirstOutput => f.write_str(Clock::FirstOutput.as_str())?,
-            Numbering::AsciicastLine(topic, partition) => {
-                write!(f, "{} {topic}/{partition}", Clock::AsciicastLine.as_str())?;
-            }
-            Numbering::SinceStart => f.write_str(Clock::SinceStart.as_str())?,
-            Numbering::Interval => f.write_str(Clock::Interval.as_str())?,
-            Numbering::Wall => f.write_str(Clock::Wall.as_str())?,
+        f.write_str(self.numbering.clock().as_str())?;
+        if let Numbering::AsciicastLine(topic, partition) = self.numbering {
+            write!(f, " {topic}/{partition}")?;
         }
         match self.channel {
             Some(channel) => write!(f, ", channel {channel}"),
@@ -70,9 +111,14 @@ pub(super) struct Entry<'a> {
     index: usize,
 }
 
-impl Entry<'_> {
+impl<'a> Entry<'a> {
+    /// The pieces of a frame.
+    pub(super) fn of(frame: &'a Frame) -> impl Iterator<Item = Self> {
+        frame.iter().enumerate().map(move |(index, (piece, data))| Self { piece, data, frame, index })
+    }
+
     /// The order of the stream, then the order of arrival, then anything that tells two pieces apart.
-    fn order(&self) -> impl Ord + '_ {
+    fn order(&self) -> impl Ord {
         let Self { piece, data, frame, index } = *self;
         let arrival = (frame.topic.as_str(), frame.partition, frame.first_offset, frame.last_offset, index);
         (piece.seq, arrival, piece.code.as_char(), piece.time_us, piece.at, piece.position, data)
@@ -99,7 +145,7 @@ pub(super) struct Stream<'a> {
 }
 
 impl<'a> Stream<'a> {
-    fn new(key: Key<'a>, mut entries: Vec<Entry<'a>>) -> Self {
+    pub(super) fn new(key: Key<'a>, mut entries: Vec<Entry<'a>>) -> Self {
         entries.sort_by(|a, b| a.order().cmp(&b.order()));
         let mut stream = Self { key, ..Self::default() };
         for entry in entries {
@@ -117,6 +163,16 @@ impl<'a> Stream<'a> {
         stream
     }
 
+    /// Puts the pieces onto a timeline.
+    pub(super) fn tell(&self, timeline: &mut Timeline) {
+        let mut conflicts = self.conflicts.iter().copied().peekable();
+        for Entry { piece, data, .. } in &self.pieces {
+            let is_disputed = conflicts.next_if_eq(&piece.seq).is_some();
+            timeline.push(**piece, data, is_disputed);
+        }
+        timeline.note_duplicates(self.duplicates);
+    }
+
     pub(super) fn output_bytes(&self) -> u64 {
         self.pieces.iter().filter(|entry| entry.piece.code == Code::Output).map(|entry| entry.data.len() as u64).sum()
     }
@@ -126,8 +182,7 @@ impl<'a> Stream<'a> {
 pub(super) fn streams(frames: &[Frame]) -> Vec<Stream<'_>> {
     let mut entries: BTreeMap<Key<'_>, Vec<Entry<'_>>> = BTreeMap::new();
     for frame in frames {
-        let pieces = frame.iter().enumerate().map(|(index, (piece, data))| Entry { piece, data, frame, index });
-        entries.entry(Key::of(frame)).or_default().extend(pieces);
+        entries.entry(Key::of(frame)).or_default().extend(Entry::of(frame));
     }
     entries.into_iter().map(|(key, entries)| Stream::new(key, entries)).collect()
 }
@@ -136,4 +191,18 @@ pub(super) fn streams(frames: &[Frame]) -> Vec<Stream<'_>> {
 pub(super) fn best(streams: &[Stream<'_>]) -> Option<usize> {
     let best = streams.iter().enumerate().max_by_key(|(n, stream)| (stream.output_bytes(), std::cmp::Reverse(*n)));
     best.map(|(n, _)| n)
+}
+
+/// The stream that is the recording, and a finding for each other one of its channel.
+pub(super) fn chosen(frames: &[Frame]) -> (Stream<'_>, Vec<Finding>) {
+    let mut streams = streams(frames);
+    let chosen = best(&streams).map(|n| streams.remove(n)).unwrap_or_default();
+    let others = streams.iter().filter(|other| other.key.channel == chosen.key.channel);
+    let others = others.map(|other| Finding::OtherStream {
+        stream: other.key.to_string(),
+        pieces: other.pieces.len(),
+        output_bytes: other.output_bytes(),
+    });
+    let others = others.collect();
+    (chosen, others)
 }

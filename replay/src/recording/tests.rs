@@ -378,6 +378,29 @@ fn pack(messages: &[Message], cuts: &[bool]) -> Vec<Frame> {
     frames
 }
 
+fn first_seq(frame: &Frame) -> i64 {
+    frame.pieces.first().unwrap().seq
+}
+
+fn last_seq(frame: &Frame) -> i64 {
+    frame.pieces.last().unwrap().seq
+}
+
+/// The frame in parts in which the numbers of pieces grow.
+fn rising(frame: Frame) -> Vec<Frame> {
+    let mut parts: Vec<Frame> = Vec::new();
+    for (piece, data) in frame.iter() {
+        match parts.last_mut() {
+            Some(part) if part.pieces.last().is_some_and(|last| last.seq < piece.seq) => {
+                part.pieces.push(*piece);
+                part.data.extend(data);
+            }
+            _ => parts.push(Frame { pieces: vec![*piece], data: data.to_vec(), ..frame.clone() }),
+        }
+    }
+    parts
+}
+
 proptest! {
     #[test]
     fn prop_order_packing_and_repetition_do_not_matter(
@@ -397,6 +420,55 @@ proptest! {
         let mixed = Recording::from_frames("s", mixed);
         prop_assert!(mixed.duplicates >= whole.duplicates);
         prop_assert_eq!(Recording { duplicates: whole.duplicates, ..mixed }, whole);
+    }
+
+    #[test]
+    fn prop_a_stream_is_read_window_by_window(
+        messages in prop::collection::vec(message(), 1..24),
+        cuts in prop::collection::vec(any::<bool>(), 24),
+        windows in prop::collection::vec(any::<bool>(), 24),
+        (from, events) in (any::<prop::sample::Index>(), 1..24_usize),
+    ) {
+        // As they are stored: the numbers in a frame grow.
+        let frames = pack(&messages, &cuts).into_iter().flat_map(rising);
+        let mut streams: BTreeMap<StreamKey, Vec<Frame>> = BTreeMap::new();
+        for frame in frames {
+            streams.entry(StreamKey::of(&frame)).or_default().push(frame);
+        }
+        for (key, mut frames) in streams {
+            frames.sort_by_key(first_seq);
+            let whole = Recording::from_channel("s", key.channel.as_deref(), frames.clone());
+            let (mut read, mut reader) = (Vec::new(), Reader::new(key.clone()));
+            let mut window = Vec::new();
+            for (frame, is_cut) in frames.iter().zip(&windows) {
+                if *is_cut {
+                    read.extend(reader.push(std::mem::take(&mut window), first_seq(frame)));
+                }
+                window.push(frame.clone());
+            }
+            let (recording, rest) = reader.finish(window);
+            read.extend(rest);
+            let timed = |read: &[(Place, Timed)]| read.iter().map(|(_, event)| event.clone()).collect::<Vec<_>>();
+            let session_id = "s".to_owned();
+            let mut recording = Recording { events: timed(&read), session_id, ..recording };
+            recording.findings.sort_by_key(Finding::at_us);
+            prop_assert_eq!(&recording, &whole);
+
+            // From any place on, up to any other.
+            if read.is_empty() {
+                continue;
+            }
+            let from = from.index(read.len());
+            let part = &read[from..read.len().min(from + events)];
+            let whole_read = &read;
+            let (place, last) = (part[0].0, part[part.len() - 1].clone());
+            let between = |frame: &&Frame| first_seq(frame) <= last.0.seq && last_seq(frame) >= place.seq;
+            let some: Vec<Frame> = frames.iter().filter(between).cloned().collect();
+            let upto = (last.0.seq, last.1.time_us);
+            prop_assert_eq!(Reader::part(key.clone(), place, upto, some), timed(part));
+            let rest = Reader::resumed(key, place).finish(frames).1;
+            prop_assert_eq!(timed(&rest), timed(&whole_read[from..]));
+        }
     }
 
     #[test]

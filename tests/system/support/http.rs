@@ -2,7 +2,7 @@
 //! chunks.
 
 use std::collections::BTreeMap;
-use std::io::{Read as _, Write as _};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
@@ -72,6 +72,84 @@ impl Client {
             }
         };
         parse(&exchange().map_err(|error| format!("{method} {path}: {error}"))?)
+    }
+}
+
+/// Server-sent events, as they come.
+pub(crate) struct Events {
+    stream: BufReader<TcpStream>,
+    pub(crate) status: u16,
+    text: String,
+}
+
+/// One of them.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct Sent {
+    pub(crate) id: Option<String>,
+    /// `message` where it has no name.
+    pub(crate) name: String,
+    pub(crate) data: String,
+}
+
+impl Client {
+    /// Asks for server-sent events; the answer goes on.
+    pub(crate) fn events(&self, path: &str, headers: &[(&str, &str)]) -> Events {
+        let mut request = format!("GET {path} HTTP/1.1\r\nhost: {}\r\naccept: text/event-stream\r\n", self.address);
+        for (name, value) in headers {
+            request += &format!("{name}: {value}\r\n");
+        }
+        let mut stream = TcpStream::connect_timeout(&self.address, TIMEOUT).expect("a connection");
+        stream.set_read_timeout(Some(TIMEOUT)).expect("a timeout");
+        stream.write_all(format!("{request}\r\n").as_bytes()).expect("a request");
+        let mut stream = BufReader::new(stream);
+        let mut line = String::new();
+        stream.read_line(&mut line).expect("a status");
+        let status = line.split(' ').nth(1).and_then(|status| status.parse().ok()).expect("a status");
+        while line != "\r\n" {
+            line.clear();
+            stream.read_line(&mut line).expect("a header");
+        }
+        Events { stream, status, text: String::new() }
+    }
+}
+
+impl Iterator for Events {
+    type Item = Sent;
+
+    /// Waits for the next; `None` at the end of the answer.
+    fn next(&mut self) -> Option<Sent> {
+        loop {
+            if let Some((event, rest)) = self.text.split_once("\n\n") {
+                let mut sent = Sent { name: "message".to_owned(), ..Sent::default() };
+                let mut is_event = false;
+                for line in event.lines() {
+                    let (field, value) = line.split_once(':').expect("a field");
+                    let value = value.strip_prefix(' ').unwrap_or(value).to_owned();
+                    is_event |= !field.is_empty();
+                    match field {
+                        "id" => sent.id = Some(value),
+                        "event" => sent.name = value,
+                        "data" => sent.data += &value,
+                        _ => {}
+                    }
+                }
+                self.text = rest.to_owned();
+                // A comment keeps the connection.
+                if is_event {
+                    return Some(sent);
+                }
+                continue;
+            }
+            let mut size = String::new();
+            self.stream.read_line(&mut size).expect("a chunk");
+            let size = usize::from_str_radix(size.trim_end(), 16).expect("a chunk");
+            let mut chunk = vec![0; size + 2];
+            self.stream.read_exact(&mut chunk).expect("a chunk");
+            if size == 0 {
+                return None;
+            }
+            self.text += std::str::from_utf8(&chunk[..size]).expect("text");
+        }
     }
 }
 

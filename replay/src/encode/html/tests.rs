@@ -10,6 +10,7 @@ use crate::fixtures;
 use crate::header::{Header, Theme};
 use crate::recording::Finding;
 use crate::screen::Screen;
+use crate::size::Size;
 
 fn page(recording: &Recording, facts: &Facts) -> String {
     let mut out = Vec::new();
@@ -269,18 +270,28 @@ fn expected(recording: &Recording) -> Value {
     expected.into()
 }
 
-fn check_in_node(name: &str, recording: &Recording) {
+/// Runs a script of this folder with Node, where that is.
+fn run_in_node(script: &str, arguments: &[&Path]) -> Result<(), String> {
     if Command::new("node").arg("--version").output().is_err() {
         eprintln!("SKIPPED: node is not there, the player was not tested");
-        return;
+        return Ok(());
     }
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/encode/html").join(script);
+    let output = Command::new("node").arg(script).args(arguments).output().unwrap();
+    if output.status.success() { Ok(()) } else { Err(String::from_utf8_lossy(&output.stderr).into_owned()) }
+}
+
+fn check_in_node(name: &str, recording: &Recording) {
     let folder = tempfile::tempdir().unwrap();
     let (page_file, expected_file) = (folder.path().join("page.html"), folder.path().join("expected.json"));
     std::fs::write(&page_file, page(recording, &Facts::default())).unwrap();
     std::fs::write(&expected_file, expected(recording).to_string()).unwrap();
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/encode/html/contract.mjs");
-    let output = Command::new("node").arg(script).arg(page_file).arg(expected_file).output().unwrap();
-    assert!(output.status.success(), "{name}: {}", String::from_utf8_lossy(&output.stderr));
+    run_in_node("contract.mjs", &[&page_file, &expected_file]).unwrap_or_else(|error| panic!("{name}: {error}"));
+}
+
+#[test]
+fn the_player_shows_segments_that_have_to_be_fetched() {
+    run_in_node("async.mjs", &[]).unwrap();
 }
 
 #[test]

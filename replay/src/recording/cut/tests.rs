@@ -163,3 +163,48 @@ proptest! {
         assert_same_screen(&twice, twice.duration_us, &once, once.duration_us);
     }
 }
+
+proptest! {
+    #[test]
+    fn prop_segments_are_the_part_that_they_are_of(
+        (recording, ended) in (recordings(), any::<bool>()),
+        (from, to) in (any::<prop::sample::Index>(), any::<prop::sample::Index>()),
+    ) {
+        let recording = Recording { ended, ..recording };
+        let mut indexer = crate::index::Indexer::new(recording.size);
+        recording.events.iter().for_each(|event| indexer.push(event));
+        let segments = indexer.finish().segments;
+        let whole = Whole {
+            session_id: recording.session_id.clone(),
+            size: recording.size,
+            duration_us: recording.duration_us,
+            started_at: recording.started_at,
+            ended: recording.ended,
+            findings: recording.findings.len(),
+            segments: segments.len(),
+        };
+        let (from, to) = (from.index(segments.len()), to.index(segments.len()));
+        let (mut from, to) = (from.min(to), from.max(to));
+        while from > 0 && segments[from - 1].end_us >= segments[from].start_us {
+            from -= 1;
+        }
+        let with_events = |of: &Segment| {
+            (of.clone(), recording.events[of.first_event..of.first_event + of.events].to_vec())
+        };
+        let part = whole.part(from, segments[from..=to].iter().map(with_events).collect()).unwrap();
+        prop_assert_eq!(part.state() == State::Complete, recording.state() == State::Complete && to + 1 == segments.len());
+        let from_us = part.cut.map_or(0, |cut| cut.from_us);
+        prop_assert!(part.events.is_sorted_by_key(|event| event.time_us));
+        prop_assert!(part.events.first().is_none_or(|event| event.time_us >= 0));
+        let moved: Vec<Timed> = recording.events[segments[from].first_event..segments[to].first_event + segments[to].events]
+            .iter().map(|event| Timed { time_us: event.time_us - from_us, ..event.clone() }).collect();
+        prop_assert_eq!(part.recorded(), moved);
+        // Events at the time of an edge may be in the part or not: of those there the screen is the same.
+        let mut shown = Screen::new(part.size);
+        part.events.iter().for_each(|event| shown.apply(event));
+        let mut expected = Screen::new(recording.size);
+        let upto = segments[to].first_event + segments[to].events;
+        recording.events[..upto].iter().for_each(|event| expected.apply(event));
+        prop_assert_eq!(shown.rows().collect::<Vec<_>>(), expected.rows().collect::<Vec<_>>());
+    }
+}

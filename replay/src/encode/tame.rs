@@ -13,7 +13,7 @@ const HELD_BYTES_MAX: usize = 4096;
 /// Rewrites "repeat the last character" where it asks for more than a screenful, as our own emulator reads it: "65535
 /// times" is 8 bytes, and the player obeys.
 #[derive(Default)]
-pub(super) struct Tame {
+pub(crate) struct Tame {
     parser: Parser,
     /// The sequence that is not over.
     held: String,
@@ -21,7 +21,7 @@ pub(super) struct Tame {
 
 impl Tame {
     /// The text for a terminal of this size. A sequence that is cut goes with the text that ends it.
-    pub(super) fn tamed(&mut self, text: &str, size: Size) -> String {
+    pub(crate) fn tamed(&mut self, text: &str, size: Size) -> String {
         let most = u16::try_from(usize::from(size.cols) * usize::from(size.rows)).unwrap_or(u16::MAX);
         let mut tamed = String::with_capacity(text.len());
         for character in text.chars() {
