@@ -85,9 +85,6 @@ impl Source {
             return Err(unknown(engine, session_id).await);
         };
         let of = &session.linked.session;
-        if of.output_bytes == 0 {
-            return Err(Failure::check(anyhow::anyhow!(Absence::Recording.message(session_id))));
-        }
         let state = engine.recording_state(&of.source, session_id).await?;
         let frames = match engine.frames(&of.source, session_id).await {
             Ok(frames) => frames,
@@ -99,6 +96,10 @@ impl Source {
             }
             Err(error) => return Err(error.into()),
         };
+        // The size of a terminal is told by audit events too, and is no recording.
+        if frames.iter().flat_map(|frame| &frame.pieces).all(|piece| piece.code == Code::Resize) {
+            return Err(Failure::check(anyhow::anyhow!(Absence::Recording.message(session_id))));
+        }
         let channels = custody_replay::channels(session_id, frames.clone());
         let names = || channels.iter().filter_map(|channel| channel.name.clone()).collect::<Vec<_>>();
         if channel.is_some() && !channels.iter().any(|have| have.name.as_deref() == channel) {
