@@ -115,7 +115,7 @@ pub struct IndexedSegment<'a> {
     pub events: i64,
     /// Size of its output.
     pub output_bytes: i64,
-    /// SHA-256 of its events, in hexadecimal digits.
+    /// SHA-256 over the screen that it begins with and its events, in hexadecimal digits.
     pub sha256: &'a str,
     /// Long times without an event that end in it: end and length.
     pub idle: &'a [(i64, i64)],

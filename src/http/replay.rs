@@ -171,7 +171,7 @@ struct ReplaySegment {
     end_us: i64,
     /// Where it is, relative to this address.
     url: String,
-    /// SHA-256 of its events.
+    /// SHA-256 over the screen that it begins with and its events.
     sha256: String,
 }
 
