@@ -686,7 +686,7 @@ pub(crate) struct BenchReplay {
 
 #[derive(Debug, Args)]
 pub(crate) struct BenchSearch {
-    /// Folder for files and ledger, which must be empty or not there
+    /// Folder for files and ledger; what an earlier run has left there is searched again
     #[arg(value_name = "FOLDER")]
     pub(crate) folder: PathBuf,
     /// Number of sessions

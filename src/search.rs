@@ -5,7 +5,7 @@ use std::io::{IsTerminal, Write};
 use std::time::Duration;
 
 use custody_ingest::indexer::INDEXER;
-use custody_query::search::{Extent, Hit, Pattern, Search, Searching};
+use custody_query::search::{Hit, Pattern, Search, Searching, Unsearched};
 use custody_query::sessions::{LinkedSession, Time};
 use custody_query::{Engine, QueryError, visible};
 use custody_schemas::activity::Activity;
@@ -51,9 +51,11 @@ pub(crate) enum Found {
         hits: u64,
         /// There may be more than the limit let through.
         cut: bool,
-        /// What was searched, and what could not be.
+        /// Bytes of the index that were to be looked through, as they are stored.
+        bytes: u64,
+        /// What could not be.
         #[serde(flatten)]
-        extent: Extent,
+        unsearched: Unsearched,
     },
     /// It broke off: what came before is not all.
     Error {
@@ -154,7 +156,7 @@ async fn look(
     hits: &mut u64,
 ) -> Result<bool, QueryError> {
     let mut searching = engine.search(asked, INDEXER, time).await?;
-    let extent = searching.extent();
+    let bytes = searching.bytes_in_all();
     let (mut known, mut left, mut at_once) = (HashMap::new(), limit, SESSIONS_AT_FIRST);
     let mut cut = false;
     while !cut && let Some(mut found) = searching.more().await? {
@@ -174,12 +176,13 @@ async fn look(
                 }
             }
         }
-        let progress = Found::Progress { bytes: searching.bytes(), of: extent.bytes };
+        let progress = Found::Progress { bytes: searching.bytes(), of: bytes };
         if to.send_timeout(progress, PATIENCE).await.is_err() {
             return Ok(true);
         }
     }
-    let _ = to.send_timeout(Found::End { hits: *hits, cut, extent }, PATIENCE).await;
+    let unsearched = searching.unsearched().await?;
+    let _ = to.send_timeout(Found::End { hits: *hits, cut, bytes, unsearched }, PATIENCE).await;
     Ok(cut)
 }
 
@@ -281,9 +284,9 @@ impl Printer {
             (SearchFormat::Text, Found::Hit(hit)) => self.print_hit(hit, &mut out),
             // What failed is told by the command itself.
             (_, Found::Progress { .. } | Found::Error { .. }) => out.flush(),
-            (_, Found::End { hits, cut, extent }) => {
+            (_, Found::End { hits, cut, unsearched, .. }) => {
                 out.flush()?;
-                let Extent { recordings_not_indexed, recordings_failed, texts_missed, .. } = extent;
+                let Unsearched { recordings_not_indexed, recordings_failed, texts_missed } = unsearched;
                 match (hits, cut) {
                     (0, _) => eprintln!("custody: nothing found"),
                     (_, true) => eprintln!("custody: cut off at {hits} hits (--limit): there are more"),

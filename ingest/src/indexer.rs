@@ -20,7 +20,7 @@ use crate::consumer::now;
 use crate::hex;
 
 /// Raised whenever more is found in a recording than before, so that all are looked through again.
-pub const INDEXER: i32 = 2;
+pub const INDEXER: i32 = 3;
 
 /// Rows are committed when they have about this many bytes.
 const ROWS_BYTES_MAX: usize = 64 << 20;
@@ -66,7 +66,8 @@ pub struct Kept {
 
 /// Looks through recordings and writes down what is found.
 pub struct Indexing {
-    /// The order of commits: a recording's own row comes last.
+    /// The order of commits: no text is there that its trigrams do not tell of, and a recording's own row comes last.
+    trigrams: TableWriter,
     texts: TableWriter,
     commands: TableWriter,
     segments: TableWriter,
@@ -87,6 +88,7 @@ impl Indexing {
     /// [`LedgerError`] when they cannot be opened.
     pub async fn open(ledger: &Ledger) -> Result<Self, LedgerError> {
         Ok(Self {
+            trigrams: ledger.writer(Table::IndexedTrigrams).await?,
             texts: ledger.writer(Table::IndexedTexts).await?,
             commands: ledger.writer(Table::IndexedCommands).await?,
             segments: ledger.writer(Table::IndexedSegments).await?,
@@ -176,8 +178,9 @@ impl Indexing {
     /// [`IndexError`]: what was pushed is not in the ledger, and forgotten.
     pub async fn commit(&mut self) -> Result<Kept, IndexError> {
         let pending = std::mem::take(&mut self.pending);
-        let [recordings, texts, commands, segments] = self.columns.finish()?;
+        let [recordings, texts, commands, segments, trigrams] = self.columns.finish()?;
         for (writer, rows) in [
+            (&mut self.trigrams, &trigrams),
             (&mut self.texts, &texts),
             (&mut self.commands, &commands),
             (&mut self.segments, &segments),

@@ -38,7 +38,7 @@ use deltalake::delta_datafusion::{DeltaScanConfig, DeltaScanNext};
 use futures::StreamExt;
 use futures::future::BoxFuture;
 use serde::Serialize;
-use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{Mutex, OnceCell, OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 use utoipa::ToSchema;
 
@@ -47,6 +47,7 @@ use crate::functions::{Vocabulary, Words};
 use crate::parts::{KeptParts, PARTS, PartTable, day_of};
 use crate::pg_catalog::{self, Catalog, DATABASE, SCHEMA};
 use crate::reference::{Reference, ReferenceFile};
+use crate::search::Unsearched;
 use crate::shelf::{self, Focus, Shelves};
 use crate::table::{EventsTable, LedgerTable, OUTLINE};
 use crate::views::{PlannedView, Sources};
@@ -122,7 +123,11 @@ impl Versions {
             Table::Events => Some(self.events),
             Table::Frames => Some(self.frames),
             Table::Activity => Some(self.activity),
-            Table::IndexedRecordings | Table::IndexedTexts | Table::IndexedCommands | Table::IndexedSegments => None,
+            Table::IndexedRecordings
+            | Table::IndexedTexts
+            | Table::IndexedCommands
+            | Table::IndexedSegments
+            | Table::IndexedTrigrams => None,
         }
     }
 }
@@ -233,6 +238,8 @@ pub(crate) struct Snapshot {
     read: [Option<u64>; Table::ALL.len()],
     /// Size of the files of `indexed_texts` of each day.
     text_sizes: BTreeMap<i32, u64>,
+    /// What a search does not look through, once somebody has asked; the same as long as the tables are that say it.
+    pub(crate) unsearched: Arc<OnceCell<Unsearched>>,
     reference: Arc<Reference>,
     parts: Vec<Arc<PartTable>>,
     views: Vec<PlannedView>,
@@ -892,5 +899,10 @@ async fn snapshot(
     let read = tables.each_ref().map(DeltaTable::version);
     let (versions, reference) = (Versions::of(tables), reference.clone());
     let text_sizes = sizes(Table::IndexedTexts, tables)?;
-    Ok(Snapshot { versions, read, text_sizes, reference, parts, views, tables: registered })
+    let same = |of: &&Snapshot| {
+        let both = Table::ALL.iter().zip(of.read.iter().zip(&read));
+        both.filter(|(table, _)| matches!(table, Table::Frames | Table::IndexedRecordings)).all(|(_, (a, b))| a == b)
+    };
+    let unsearched = before.filter(same).map(|before| before.unsearched.clone()).unwrap_or_default();
+    Ok(Snapshot { versions, read, text_sizes, unsearched, reference, parts, views, tables: registered })
 }

@@ -3,13 +3,18 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::time::Duration;
 
+use arrow::array::{AsArray, RecordBatch};
+use arrow::datatypes::Int64Type;
 use custody_schemas::columns::read_frames;
 use custody_schemas::frame::Frame;
 use custody_schemas::table::{PARTITION_COLUMN, Table};
+use custody_schemas::trigrams::{fold, hashes, may_have};
 use datafusion::common::ScalarValue;
 use datafusion::execution::SendableRecordBatchStream;
 use datafusion::logical_expr::{Expr, Operator, binary_expr, ident, lit};
+use futures::StreamExt;
 use futures::future::BoxFuture;
+use regex_syntax::hir::{Class, Hir, HirKind};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -31,6 +36,12 @@ const NEIGHBOUR_BYTES_MAX: usize = 1024;
 
 /// The neighbours of so many hits are looked up with one question.
 const NEIGHBOURS_AT_ONCE: usize = 1000;
+
+/// So many hits are looked up together, but for the first ones: somebody waits for them.
+const HITS_AT_ONCE: usize = 1000;
+
+/// Texts are read by the runs of them that may have what is looked for, unless these are more than so many.
+const RUNS_MAX: usize = 256;
 
 /// What is looked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -160,9 +171,134 @@ impl Search {
         })
     }
 
+    /// The hashes of trigrams that are in every text that it is found in.
+    fn trigrams(&self) -> Vec<u16> {
+        let mut needed = Needed::default();
+        match &self.pattern {
+            Pattern::Text(wanted) => needed.texts.push(wanted.clone()),
+            // What is no regular expression was refused before.
+            Pattern::Regex(wanted) => {
+                regex_syntax::parse(wanted).iter().for_each(|hir| needed.add(hir));
+                needed.end();
+            }
+        }
+        let all: BTreeSet<u16> = needed.texts.iter().flat_map(|text| hashes(text)).collect();
+        all.into_iter().collect()
+    }
+
     fn is_in_time(&self, shown_at: Option<Time>) -> bool {
         let since = self.from.is_none_or(|from| shown_at.is_some_and(|at| at.0 >= from.0));
         since && self.to.is_none_or(|to| shown_at.is_some_and(|at| at.0 < to.0))
+    }
+}
+
+/// Texts that are in whatever a regular expression matches.
+#[derive(Default)]
+struct Needed {
+    texts: Vec<String>,
+    /// The text that goes on with what comes next.
+    open: String,
+}
+
+impl Needed {
+    fn add(&mut self, hir: &Hir) {
+        match hir.kind() {
+            HirKind::Empty | HirKind::Look(_) => {}
+            HirKind::Literal(literal) => match std::str::from_utf8(&literal.0) {
+                Ok(text) => self.open.push_str(text),
+                Err(_) => self.end(),
+            },
+            // A letter in any case is a class of letters that are the same to trigrams.
+            HirKind::Class(Class::Unicode(class)) => {
+                let mut letters = class.iter().flat_map(|range| range.start()..=range.end());
+                match letters.next() {
+                    Some(first) if letters.all(|letter| fold(letter) == fold(first)) => self.open.push(first),
+                    _ => self.end(),
+                }
+            }
+            HirKind::Class(Class::Bytes(_)) | HirKind::Alternation(_) => self.end(),
+            HirKind::Capture(capture) => self.add(&capture.sub),
+            HirKind::Concat(parts) => parts.iter().for_each(|part| self.add(part)),
+            HirKind::Repetition(repetition) => {
+                self.end();
+                if repetition.min > 0 {
+                    self.add(&repetition.sub);
+                    self.end();
+                }
+            }
+        }
+    }
+
+    fn end(&mut self) {
+        if !self.open.is_empty() {
+            self.texts.push(std::mem::take(&mut self.open));
+        }
+    }
+}
+
+/// Where texts stand that may have what is looked for.
+enum Places {
+    Anywhere,
+    Nowhere,
+    /// Where this is so.
+    Where(Expr),
+}
+
+/// Runs of texts, as the columns of `indexed_trigrams` tell them.
+#[derive(Default)]
+struct Runs {
+    count: usize,
+    /// First and last, of those that may have it.
+    sessions: BTreeSet<(String, String)>,
+    runs: BTreeSet<(i64, i64)>,
+    /// Of those that are of one look at one recording; of others all numbers count.
+    numbers: Option<BTreeSet<(i64, i64)>>,
+}
+
+impl Runs {
+    /// Adds those of these rows that may have all trigrams.
+    fn add(&mut self, rows: &RecordBatch, wanted: &[u16]) -> Result<(), QueryError> {
+        let column = |name: &str| {
+            rows.column_by_name(name).ok_or_else(|| QueryError::Internal(format!("indexed_trigrams has no {name}")))
+        };
+        let [first_session, last_session] =
+            [column("first_session")?.as_string::<i32>(), column("last_session")?.as_string()];
+        let number = |name: &str| Ok::<_, QueryError>(column(name)?.as_primitive::<Int64Type>());
+        let [first_run, last_run] = [number("first_run")?, number("last_run")?];
+        let [first_number, last_number] = [number("first_number")?, number("last_number")?];
+        let bits = column("bits")?.as_binary::<i32>();
+        for row in (0..rows.num_rows()).filter(|row| may_have(bits.value(*row), wanted)) {
+            self.count += 1;
+            let sessions = (first_session.value(row), last_session.value(row));
+            let runs = (first_run.value(row), last_run.value(row));
+            if sessions.0 != sessions.1 || runs.0 != runs.1 {
+                self.numbers = None;
+            }
+            if let Some(numbers) = &mut self.numbers {
+                numbers.insert((first_number.value(row), last_number.value(row)));
+            }
+            self.sessions.insert((sessions.0.to_owned(), sessions.1.to_owned()));
+            self.runs.insert(runs);
+        }
+        Ok(())
+    }
+
+    /// A condition for each column by itself: by such pages are told apart. It lets more through than these runs have,
+    /// which costs time and nothing else.
+    fn places(self) -> Places {
+        if self.count > RUNS_MAX {
+            return Places::Anywhere;
+        }
+        fn any<T: datafusion::logical_expr::Literal>(
+            column: &str,
+            ranges: impl IntoIterator<Item = (T, T)>,
+        ) -> Option<Expr> {
+            let ranges = ranges.into_iter().map(|(first, last)| ident(column).between(lit(first), lit(last)));
+            ranges.reduce(Expr::or)
+        }
+        let conditions =
+            [any("session_id", self.sessions), any("run", self.runs), any("number", self.numbers.unwrap_or_default())];
+        conditions.into_iter().flatten().reduce(Expr::and).map_or(Places::Nowhere, Places::Where)
     }
 }
 
@@ -182,6 +318,8 @@ struct Look {
 pub struct Searching {
     reading: Reading,
     asked: Search,
+    /// See [`Search::trigrams`].
+    trigrams: Vec<u16>,
     /// What is still to be looked through, the newest last.
     pieces: Vec<Days>,
     /// The piece that is looked through.
@@ -189,15 +327,16 @@ pub struct Searching {
     /// The sessions that are asked for; `None` where all are.
     sessions: Option<HashSet<(String, String)>>,
     newest: HashMap<Key, Look>,
-    extent: Extent,
+    /// Version of what looks through recordings.
+    version: i32,
     bytes: u64,
+    /// Something was found.
+    has_found: bool,
 }
 
-/// What a search looks through, and what it does not.
+/// What a search does not look through.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct Extent {
-    /// Size of what is looked through, in bytes as it is stored.
-    pub bytes: u64,
+pub struct Unsearched {
     /// Recordings that were not looked through yet, or have grown since.
     pub recordings_not_indexed: i64,
     /// Recordings that could not be looked through.
@@ -223,9 +362,31 @@ struct Row {
 }
 
 impl Searching {
-    /// What is looked through in all.
-    pub fn extent(&self) -> Extent {
-        self.extent
+    /// What is not looked through.
+    ///
+    /// # Errors
+    ///
+    /// As [`Engine::query`].
+    pub fn unsearched(&mut self) -> BoxFuture<'_, Result<Unsearched, QueryError>> {
+        Box::pin(async move {
+            let count = async {
+                let counted = format!(
+                    "SELECT
+                       (SELECT count(*) FROM ({UNINDEXED})) AS recordings_not_indexed,
+                       (SELECT count(*) FROM recording_index WHERE error IS NOT NULL) AS recordings_failed,
+                       (SELECT coalesce(sum(missed), 0) FROM recording_index) AS texts_missed"
+                );
+                let values = HashMap::from([("version", ScalarValue::Int32(Some(self.version)))]);
+                let counted: Vec<Unsearched> = self.reading.rows(self.reading.sql(&counted, values).await?).await?;
+                Ok(counted.first().copied().unwrap_or_default())
+            };
+            self.reading.snapshot.unsearched.get_or_try_init(|| count).await.copied()
+        })
+    }
+
+    /// Bytes that are to be looked through in all, as they are stored.
+    pub fn bytes_in_all(&self) -> u64 {
+        self.reading.sizes().values().sum()
     }
 
     /// Bytes that were looked through so far.
@@ -255,6 +416,14 @@ impl Searching {
             if self.now.is_none() {
                 let Some(days) = self.pieces.pop() else { return Ok(None) };
                 let mut condition = on_days(days).and(self.asked.condition()?);
+                match places(&self.reading, &self.trigrams, days).await? {
+                    Places::Anywhere => {}
+                    Places::Where(there) => condition = condition.and(there),
+                    Places::Nowhere => {
+                        self.bytes += days.bytes;
+                        return Ok(Some(Vec::new()));
+                    }
+                }
                 if let Some(session) = &self.asked.session_id {
                     condition = condition.and(ident("session_id").eq(lit(session.as_str())));
                 }
@@ -263,13 +432,19 @@ impl Searching {
             }
             let Some((days, batches)) = &mut self.now else { return Ok(None) };
             let days = *days;
-            let next = self.reading.within(async { Ok(futures::StreamExt::next(batches).await) }).await?;
-            let Some(batch) = next else {
+            let mut found: Vec<Row> = Vec::new();
+            let mut is_over = false;
+            while !is_over && found.len() < if self.has_found { HITS_AT_ONCE } else { 1 } {
+                match self.reading.within(async { Ok(batches.next().await) }).await? {
+                    Some(batch) => found.append(&mut Reading::values(&[batch?])?),
+                    None => is_over = true,
+                }
+            }
+            if is_over {
                 self.now = None;
                 self.bytes += days.bytes;
-                return Ok(Some(Vec::new()));
-            };
-            let mut found: Vec<Row> = Reading::values(&[batch?])?;
+            }
+            self.has_found |= !found.is_empty();
             if let Some(sessions) = &self.sessions {
                 found.retain(|row| sessions.contains(&(row.source.clone(), row.session_id.clone())));
             }
@@ -324,6 +499,20 @@ impl Searching {
         }
         Ok(())
     }
+}
+
+/// Where the texts of these days stand that may have what is looked for.
+async fn places(reading: &Reading, trigrams: &[u16], days: Days) -> Result<Places, QueryError> {
+    if trigrams.is_empty() {
+        return Ok(Places::Anywhere);
+    }
+    let rows = reading.table(Table::IndexedTrigrams.name(), on_days(days)).await?;
+    let mut rows = crate::engine::stream(rows).await?;
+    let mut runs = Runs { numbers: Some(BTreeSet::new()), ..Runs::default() };
+    while let Some(rows) = reading.within(async { Ok(rows.next().await) }).await? {
+        runs.add(&rows?, trigrams)?;
+    }
+    Ok(runs.places())
 }
 
 /// Looks up the texts before and after each.
@@ -429,14 +618,6 @@ impl Engine {
                 let rows: Vec<Session> = reading.rows(rows).await?;
                 sessions = Some(rows.into_iter().map(|row| (row.source, row.session_id)).collect());
             }
-            let counted = format!(
-                "SELECT
-                   (SELECT count(*) FROM ({UNINDEXED})) AS recordings_not_indexed,
-                   (SELECT count(*) FROM recording_index WHERE error IS NOT NULL) AS recordings_failed,
-                   (SELECT coalesce(sum(missed), 0) FROM recording_index) AS texts_missed, CAST(0 AS BIGINT) AS bytes"
-            );
-            let values = HashMap::from([("version", ScalarValue::Int32(Some(version)))]);
-            let mut counted: Vec<Extent> = reading.rows(reading.sql(&counted, values).await?).await?;
             let mut pieces: Vec<Days> = Vec::new();
             for (day, bytes) in reading.sizes().clone() {
                 match pieces.last_mut() {
@@ -446,10 +627,19 @@ impl Engine {
                     _ => pieces.push(Days { first: day, last: day, bytes }),
                 }
             }
-            let bytes = pieces.iter().map(|piece| piece.bytes).sum();
-            let extent = Extent { bytes, ..counted.pop().unwrap_or_default() };
-            let (now, newest) = (None, HashMap::new());
-            Ok(Searching { reading, asked, pieces, now, sessions, newest, extent, bytes: 0 })
+            let trigrams = asked.trigrams();
+            Ok(Searching {
+                reading,
+                asked,
+                trigrams,
+                pieces,
+                now: None,
+                sessions,
+                newest: HashMap::new(),
+                version,
+                bytes: 0,
+                has_found: false,
+            })
         })
     }
 
@@ -559,6 +749,11 @@ const UNINDEXED: &str = "
 
 #[cfg(test)]
 mod tests {
+    use custody_schemas::trigrams::Trigrams;
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+    use proptest::sample::select;
+
     use super::*;
 
     fn search(pattern: Pattern) -> Search {
@@ -581,9 +776,74 @@ mod tests {
     }
 
     #[test]
+    fn what_a_regular_expression_needs_is_looked_for_first() {
+        let cases: [(&str, &[&str]); 11] = [
+            ("tok_[0-9a-f]{8}$", &["tok_"]),
+            ("^error: (.*) failed\\b: x+", &["error: ", " failed: ", "x"]),
+            ("(?i)Straße", &["Straße"]),
+            ("one|two", &[]),
+            ("a(one|two)b(c)d", &["a", "bcd"]),
+            ("(abc)?d(efg)*", &["d"]),
+            ("(abc){2,3}", &["abc"]),
+            ("[xX]yz", &["Xyz"]),
+            ("[xy]z", &["z"]),
+            ("\\x{212A}ey", &["\u{212a}ey"]),
+            (".*", &[]),
+        ];
+        for (pattern, expected) in cases {
+            let mut needed = Needed::default();
+            needed.add(&regex_syntax::parse(pattern).unwrap());
+            needed.end();
+            let lower = |texts: Vec<&str>| texts.iter().map(|text| text.to_lowercase()).collect::<Vec<_>>();
+            assert_eq!(lower(needed.texts.iter().map(String::as_str).collect()), lower(expected.to_vec()), "{pattern}");
+        }
+    }
+
+    #[test]
     fn a_text_is_looked_for_as_it_stands() {
         let condition = |text: &str| search(Pattern::Text(text.to_owned())).condition().unwrap().to_string();
         assert_eq!(condition("50%_\\"), "text ILIKE Utf8(\"%50\\%\\_\\\\%\")");
         assert_eq!(condition("Error"), "text LIKE Utf8(\"%Error%\")");
+    }
+
+    /// A text of few letters, some of which differ in case in odd ways.
+    fn letters(length: std::ops::Range<usize>) -> impl Strategy<Value = String> {
+        let letter = select("abAB ksKSſKßẞςσΣéÉ".chars().collect::<Vec<_>>());
+        vec(letter, length).prop_map(|letters| letters.into_iter().collect())
+    }
+
+    /// What regular expressions are made of.
+    fn atom() -> impl Strategy<Value = String> {
+        prop_oneof![
+            (letters(1..4), select(vec!["", "?", "+", "*"])).prop_map(|(text, times)| text + times),
+            (letters(0..3), letters(0..3), select(vec!["", "?", "+", "{2}"]))
+                .prop_map(|(one, other, times)| format!("({one}|{other}){times}")),
+            letters(1..4).prop_map(|text| format!("[{text}]")),
+            letters(2..5).prop_map(|text| format!("(?i:{text})")),
+            Just(".".to_owned()),
+            Just("\\b".to_owned()),
+        ]
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(4000))]
+        #[test]
+        fn no_text_is_passed_over_that_has_what_is_looked_for(
+            text in letters(0..12),
+            wanted in letters(1..5),
+            atoms in vec(atom(), 1..4),
+        ) {
+            let mut set = Trigrams::default();
+            set.insert(&text);
+            let insensitive = regex::Regex::new(&format!("(?i){}", regex::escape(&wanted))).unwrap();
+            let written = atoms.concat();
+            let regex = regex::Regex::new(&written).unwrap();
+            let cases =
+                [(insensitive.is_match(&text), Pattern::Text(wanted)), (regex.is_match(&text), Pattern::Regex(written))];
+            for (matches, pattern) in cases {
+                let trigrams = search(pattern.clone()).trigrams();
+                prop_assert!(!matches || may_have(set.as_bytes(), &trigrams), "{pattern:?} in {text:?}");
+            }
+        }
     }
 }

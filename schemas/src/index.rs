@@ -4,19 +4,21 @@
 //! counts of a recording are the rows of its run that saw the most of it, once that has a row in `indexed_recordings`,
 //! which is written last.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::array::{
-    ArrayBuilder, ArrayRef, BooleanBuilder, Date32Builder, Int32Builder, Int64Builder, ListBuilder, PrimitiveBuilder,
-    StringBuilder, TimestampMicrosecondBuilder,
+    ArrayBuilder, ArrayRef, AsArray, BinaryBuilder, BooleanBuilder, Date32Builder, Int32Builder, Int64Builder,
+    ListBuilder, PrimitiveBuilder, StringBuilder, TimestampMicrosecondBuilder,
 };
-use arrow::datatypes::{ArrowPrimitiveType, DataType};
+use arrow::datatypes::{ArrowPrimitiveType, DataType, Date32Type, Int64Type};
 use arrow::error::ArrowError;
 use arrow::record_batch::RecordBatch;
 
 use crate::columns::{batch, numbers, timestamps};
-use crate::table::{Table, element};
+use crate::table::{PARTITION_COLUMN, Table, element};
 use crate::time::Micros;
+use crate::trigrams::{TEXTS_OF_A_SET, Trigrams};
 
 /// Of which recording a row is.
 #[derive(Debug, Clone, Copy)]
@@ -426,12 +428,12 @@ impl IndexColumns {
         self.segments.push(of, segment);
     }
 
-    /// The rows, in the order of [`Table::IndexedRecordings`], texts, commands and segments.
+    /// The rows, in the order of [`Table::IndexedRecordings`], texts, commands, segments and trigrams.
     ///
     /// # Errors
     ///
     /// When the columns do not fit their table, which is a defect.
-    pub fn finish(&mut self) -> Result<[RecordBatch; 4], ArrowError> {
+    pub fn finish(&mut self) -> Result<[RecordBatch; 5], ArrowError> {
         self.bytes = 0;
         let mut recordings = self.recordings.finish();
         let more: [ArrayRef; 18] = [
@@ -475,11 +477,85 @@ impl IndexColumns {
             Arc::new(self.command.finish()),
         ];
         commands.extend(more);
+        let texts = batch(Table::IndexedTexts, texts)?;
+        let trigrams = trigrams(&texts)?;
         Ok([
             batch(Table::IndexedRecordings, recordings)?,
-            batch(Table::IndexedTexts, texts)?,
+            texts,
             batch(Table::IndexedCommands, commands)?,
             batch(Table::IndexedSegments, self.segments.finish())?,
+            trigrams,
         ])
+    }
+}
+
+/// Where a text stands in the order of `indexed_texts`.
+#[derive(Clone, Copy)]
+struct TextPlace<'a> {
+    session_id: &'a str,
+    run: i64,
+    number: i64,
+}
+
+/// The rows of `indexed_trigrams` of texts, which stand in the order of their table: of each day a row for so many.
+fn trigrams(texts: &RecordBatch) -> Result<RecordBatch, ArrowError> {
+    let column = |name: &str| {
+        let column = texts.column_by_name(name);
+        column.ok_or_else(|| ArrowError::SchemaError(format!("indexed_texts has no {name}")))
+    };
+    let dates = column(PARTITION_COLUMN)?.as_primitive::<Date32Type>();
+    let (sessions, text) = (column("session_id")?.as_string::<i32>(), column("text")?.as_string::<i32>());
+    let (runs, numbers) = (column("run")?.as_primitive::<Int64Type>(), column("number")?.as_primitive::<Int64Type>());
+    let mut days: BTreeMap<i32, Vec<usize>> = BTreeMap::new();
+    for (row, date) in dates.values().iter().enumerate() {
+        days.entry(*date).or_default().push(row);
+    }
+    let mut rows = TrigramColumns::default();
+    for (date, rows_of_day) in days {
+        for some in rows_of_day.chunks(TEXTS_OF_A_SET) {
+            let mut set = Trigrams::default();
+            some.iter().for_each(|row| set.insert(text.value(*row)));
+            let place = |row: &usize| TextPlace {
+                session_id: sessions.value(*row),
+                run: runs.value(*row),
+                number: numbers.value(*row),
+            };
+            if let (Some(first), Some(last)) = (some.first().map(place), some.last().map(place)) {
+                // In more than one session there is a last run, which need not be that of the last session.
+                let in_runs =
+                    |of: fn(i64, i64) -> i64, run| some.iter().fold(run, |run, row| of(run, runs.value(*row)));
+                rows.push(date, first, last, [in_runs(i64::min, first.run), in_runs(i64::max, last.run)], &set);
+            }
+        }
+    }
+    batch(Table::IndexedTrigrams, rows.finish())
+}
+
+/// Rows of `indexed_trigrams`.
+#[derive(Default)]
+struct TrigramColumns {
+    date: Date32Builder,
+    sessions: [StringBuilder; 2],
+    /// first_run, last_run, first_number, last_number
+    places: [Int64Builder; 4],
+    bits: BinaryBuilder,
+}
+
+impl TrigramColumns {
+    fn push(&mut self, date: i32, first: TextPlace<'_>, last: TextPlace<'_>, runs: [i64; 2], set: &Trigrams) {
+        self.date.append_value(date);
+        for (column, session_id) in self.sessions.iter_mut().zip([first.session_id, last.session_id]) {
+            column.append_value(session_id);
+        }
+        append(&mut self.places, [runs[0], runs[1], first.number, last.number]);
+        self.bits.append_value(set.as_bytes());
+    }
+
+    fn finish(&mut self) -> Vec<ArrayRef> {
+        let mut columns: Vec<ArrayRef> = vec![Arc::new(self.date.finish())];
+        columns.extend(self.sessions.iter_mut().map(ArrayBuilder::finish));
+        columns.extend(self.places.iter_mut().map(ArrayBuilder::finish));
+        columns.push(Arc::new(self.bits.finish()));
+        columns
     }
 }

@@ -8,6 +8,7 @@
 //! - [`index`]: what is found in recordings.
 //! - [`activity`]: what Custody itself was asked to do.
 //! - [`table`]: the tables of the ledger and their Arrow columns.
+//! - [`trigrams`]: which texts can have what is looked for.
 //! - [`columns`]: builders from those types to Arrow record batches.
 //!
 //! The topic contracts (what a gateway has to write to Kafka) are documents in `schemas/topics/`, with examples that
@@ -21,3 +22,4 @@ pub mod index;
 pub mod record;
 pub mod table;
 pub mod time;
+pub mod trigrams;

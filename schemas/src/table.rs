@@ -19,7 +19,7 @@ pub enum Table {
     Frames,
     /// One row per thing that Custody was asked to do, and again when it was done.
     Activity,
-    /// One row per time that a recording was looked through. Derived from frames, as are the two that follow.
+    /// One row per time that a recording was looked through. Derived from frames, as are those that follow.
     IndexedRecordings,
     /// One row per text that was on the screen of a recorded session.
     IndexedTexts,
@@ -27,11 +27,13 @@ pub enum Table {
     IndexedCommands,
     /// One row per part of a recording that is shown from its own beginning.
     IndexedSegments,
+    /// Which sequences of three characters are in a run of those texts.
+    IndexedTrigrams,
 }
 
 impl Table {
     /// Every table.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Records,
         Self::Events,
         Self::Frames,
@@ -40,6 +42,7 @@ impl Table {
         Self::IndexedTexts,
         Self::IndexedCommands,
         Self::IndexedSegments,
+        Self::IndexedTrigrams,
     ];
 
     /// Those that ingest writes, in the order in which a batch is committed: what was received first.
@@ -56,12 +59,20 @@ impl Table {
             Self::IndexedTexts => "indexed_texts",
             Self::IndexedCommands => "indexed_commands",
             Self::IndexedSegments => "indexed_segments",
+            Self::IndexedTrigrams => "indexed_trigrams",
         }
     }
 
     /// Whether it says nothing that other tables do not say, so that it can be made again at any time.
     pub fn is_derived(self) -> bool {
-        matches!(self, Self::IndexedRecordings | Self::IndexedTexts | Self::IndexedCommands | Self::IndexedSegments)
+        matches!(
+            self,
+            Self::IndexedRecordings
+                | Self::IndexedTexts
+                | Self::IndexedCommands
+                | Self::IndexedSegments
+                | Self::IndexedTrigrams
+        )
     }
 
     /// What the table holds, in one line (kept in the table's own metadata).
@@ -77,6 +88,7 @@ impl Table {
             Self::IndexedSegments => {
                 "One part of a recording that is shown from its own beginning, derived from frames"
             }
+            Self::IndexedTrigrams => "Three characters that follow one another in a run of texts, derived from frames",
         }
     }
 
@@ -90,6 +102,7 @@ impl Table {
         static TEXTS: LazyLock<SchemaRef> = LazyLock::new(indexed_texts);
         static COMMANDS: LazyLock<SchemaRef> = LazyLock::new(indexed_commands);
         static SEGMENTS: LazyLock<SchemaRef> = LazyLock::new(indexed_segments);
+        static TRIGRAMS: LazyLock<SchemaRef> = LazyLock::new(indexed_trigrams);
         match self {
             Self::Records => RECORDS.clone(),
             Self::Events => EVENTS.clone(),
@@ -99,6 +112,7 @@ impl Table {
             Self::IndexedTexts => TEXTS.clone(),
             Self::IndexedCommands => COMMANDS.clone(),
             Self::IndexedSegments => SEGMENTS.clone(),
+            Self::IndexedTrigrams => TRIGRAMS.clone(),
         }
     }
 
@@ -113,6 +127,7 @@ impl Table {
             Self::IndexedTexts => &["session_id", "run", "number"],
             Self::IndexedCommands => &["session_id", "run", "at_us"],
             Self::IndexedSegments => &["session_id", "run", "number"],
+            Self::IndexedTrigrams => &["first_session", "first_run", "first_number"],
         }
     }
 
@@ -128,6 +143,7 @@ impl Table {
             Self::IndexedRecordings | Self::IndexedTexts | Self::IndexedCommands | Self::IndexedSegments => {
                 &["session_id", "run"]
             }
+            Self::IndexedTrigrams => &[],
         }
     }
 
@@ -141,6 +157,7 @@ impl Table {
             Self::IndexedRecordings => &["findings"],
             Self::IndexedTexts | Self::IndexedCommands => &["text"],
             Self::IndexedSegments => &["init"],
+            Self::IndexedTrigrams => &["bits"],
         }
     }
 }
@@ -388,6 +405,20 @@ fn indexed_segments() -> SchemaRef {
         optional("zero_us", Int64),
     ];
     Arc::new(Schema::new([indexed(), more.into()].concat()))
+}
+
+fn indexed_trigrams() -> SchemaRef {
+    use DataType::{Binary, Date32, Int64, Utf8};
+    Arc::new(Schema::new(vec![
+        required("date", Date32),
+        required("first_session", Utf8),
+        required("last_session", Utf8),
+        required("first_run", Int64),
+        required("last_run", Int64),
+        required("first_number", Int64),
+        required("last_number", Int64),
+        required("bits", Binary),
+    ]))
 }
 
 #[cfg(test)]

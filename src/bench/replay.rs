@@ -65,7 +65,7 @@ pub(super) async fn run(config: &Config, args: &BenchReplay) -> Result<(), Failu
         )?;
         maintain::look(config, &ledger, false, &stop).await?;
         writeln!(out, "frames {}", HumanBytes(frames_bytes))?;
-        for table in ["indexed_texts", "indexed_segments", "indexed_commands"] {
+        for table in ["indexed_texts", "indexed_segments", "indexed_commands", "indexed_trigrams"] {
             let bytes = size(&args.ledger.join(table))?;
             writeln!(
                 out,

@@ -43,48 +43,17 @@ const SEARCHES: [(&str, &str, bool); 4] = [
 /// `custody bench search`
 pub(super) async fn run(config: &Config, args: &BenchSearch) -> Result<(), Failure> {
     let casts = args.folder.join("casts");
-    if std::fs::read_dir(&args.folder).is_ok_and(|mut entries| entries.next().is_some()) {
-        return Err(Failure::usage(anyhow::anyhow!("{} is not empty", args.folder.display())));
+    let location = Location::parse(&args.folder.join("ledger").to_string_lossy(), std::collections::HashMap::new())?;
+    let is_new = std::fs::read_dir(&args.folder).map_or(true, |mut entries| entries.next().is_none());
+    if !is_new && !casts.is_dir() {
+        let what = format!("{} is neither empty nor what this has written", args.folder.display());
+        return Err(Failure::usage(anyhow::anyhow!(what)));
     }
-    std::fs::create_dir_all(&casts)?;
-    let ledger = args.folder.join("ledger");
-    let location = Location::parse(&ledger.to_string_lossy(), std::collections::HashMap::new())?;
     let ledger = Ledger::create(location).await?;
     let mut out = std::io::stdout();
-
-    let began = Instant::now();
-    let (output_bytes, cast_bytes) = fill(config, &ledger, &casts, args).await?;
-    writeln!(
-        out,
-        "{} sessions, {} of output, {} as asciicast files; written and ingested in {:.1} s",
-        args.sessions,
-        HumanBytes(output_bytes),
-        HumanBytes(cast_bytes),
-        began.elapsed().as_secs_f64()
-    )?;
-    let (_running, stop) = watch::channel(false);
-    maintain::look(config, &ledger, false, &stop).await?;
-    let frames_bytes = size(&args.folder.join("ledger/frames"))?;
-    let began = Instant::now();
-    let kept = maintain::look_through_all(config, &ledger, &shutdown::requested(None)?).await?;
-    let seconds = began.elapsed().as_secs_f64();
-    maintain::look(config, &ledger, false, &stop).await?;
-    let index_bytes: u64 = ["indexed_recordings", "indexed_texts", "indexed_commands", "indexed_segments"]
-        .iter()
-        .map(|table| size(&args.folder.join("ledger").join(table)))
-        .sum::<Result<u64, _>>()?;
-    writeln!(
-        out,
-        "looked through in {seconds:.1} s, {:.1} MB/s of output: {} texts, {} commands\n\
-         frames {}, index {} ({:.0} % of them, {:.1} % of the output)\n",
-        output_bytes as f64 / 1e6 / seconds,
-        kept.texts,
-        kept.commands,
-        HumanBytes(frames_bytes),
-        HumanBytes(index_bytes),
-        100.0 * index_bytes as f64 / frames_bytes as f64,
-        100.0 * index_bytes as f64 / output_bytes as f64
-    )?;
+    if is_new {
+        prepare(config, &ledger, &casts, args).await?;
+    }
 
     let engine = Engine::open(&ledger, config.limits(), &config.vocabulary()).await?;
     writeln!(
@@ -124,6 +93,48 @@ pub(super) async fn run(config: &Config, args: &BenchSearch) -> Result<(), Failu
         writeln!(out, "| {name} | {hits} | {lines} | {first:.3} | {mine:.3} | {theirs} | {ratio} |")?;
     }
     writeln!(out, "\npeak memory of this process: {}", HumanBytes(rss_bytes_max()?))?;
+    Ok(())
+}
+
+/// Writes the sessions and looks through them, and says what that took.
+async fn prepare(config: &Config, ledger: &Ledger, casts: &Path, args: &BenchSearch) -> Result<(), Failure> {
+    std::fs::create_dir_all(casts)?;
+    let mut out = std::io::stdout();
+
+    let began = Instant::now();
+    let (output_bytes, cast_bytes) = fill(config, ledger, casts, args).await?;
+    writeln!(
+        out,
+        "{} sessions, {} of output, {} as asciicast files; written and ingested in {:.1} s",
+        args.sessions,
+        HumanBytes(output_bytes),
+        HumanBytes(cast_bytes),
+        began.elapsed().as_secs_f64()
+    )?;
+    let (_running, stop) = watch::channel(false);
+    maintain::look(config, ledger, false, &stop).await?;
+    let frames_bytes = size(&args.folder.join("ledger/frames"))?;
+    let began = Instant::now();
+    let kept = maintain::look_through_all(config, ledger, &shutdown::requested(None)?).await?;
+    let seconds = began.elapsed().as_secs_f64();
+    maintain::look(config, ledger, false, &stop).await?;
+    let index_bytes: u64 =
+        ["indexed_recordings", "indexed_texts", "indexed_commands", "indexed_segments", "indexed_trigrams"]
+            .iter()
+            .map(|table| size(&args.folder.join("ledger").join(table)))
+            .sum::<Result<u64, _>>()?;
+    writeln!(
+        out,
+        "looked through in {seconds:.1} s, {:.1} MB/s of output: {} texts, {} commands\n\
+         frames {}, index {} ({:.0} % of them, {:.1} % of the output)\n",
+        output_bytes as f64 / 1e6 / seconds,
+        kept.texts,
+        kept.commands,
+        HumanBytes(frames_bytes),
+        HumanBytes(index_bytes),
+        100.0 * index_bytes as f64 / frames_bytes as f64,
+        100.0 * index_bytes as f64 / output_bytes as f64
+    )?;
     Ok(())
 }
 

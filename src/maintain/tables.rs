@@ -294,7 +294,8 @@ impl Retention {
             | Table::IndexedRecordings
             | Table::IndexedTexts
             | Table::IndexedCommands
-            | Table::IndexedSegments => self.frames_days,
+            | Table::IndexedSegments
+            | Table::IndexedTrigrams => self.frames_days,
             Table::Activity => self.activity_days,
         }
     }

@@ -101,6 +101,7 @@ fn psql_lists_describes_and_asks() {
             "indexed_recordings",
             "indexed_segments",
             "indexed_texts",
+            "indexed_trigrams",
             "privileged",
             "records",
             "shared_accounts"

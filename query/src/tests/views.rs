@@ -44,7 +44,7 @@ async fn of_a_recording_the_look_counts_that_saw_the_most() {
             found.extend(hits.into_iter().map(|hit| hit.text));
         }
         assert_eq!(found, texts);
-        (texts, searching.extent().recordings_failed)
+        (texts, searching.unsearched().await.unwrap().recordings_failed)
     };
     assert_eq!(shown().await, (vec![], 0));
     world.looked_at(500, 5, Some("one")).await;

@@ -336,7 +336,13 @@ impl World {
             columns.push_text(of, &shown);
             columns.push_command(of, (2, None), None, "prompt", text);
         }
-        let tables = [Table::IndexedRecordings, Table::IndexedTexts, Table::IndexedCommands, Table::IndexedSegments];
+        let tables = [
+            Table::IndexedRecordings,
+            Table::IndexedTexts,
+            Table::IndexedCommands,
+            Table::IndexedSegments,
+            Table::IndexedTrigrams,
+        ];
         for (table, rows) in tables.into_iter().zip(columns.finish().unwrap()) {
             self.ledger.writer(table).await.unwrap().append(&rows, &[]).await.unwrap();
         }
