@@ -106,6 +106,9 @@ pub(crate) enum Command {
     /// Say what became of an exception that a report found
     #[command(subcommand)]
     Exception(ExceptionCommand),
+    /// Forward events to a SIEM, and see to its destinations
+    #[command(subcommand)]
+    Forward(ForwardCommand),
     /// Find text that was on the screen of recorded sessions
     Search(Search),
     /// Play a session's recording in this terminal
@@ -383,6 +386,95 @@ pub(crate) struct SampleArgs {
     /// Draw so many of each value of this column
     #[arg(long, value_name = "COLUMN")]
     pub(crate) strata: Option<String>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ForwardCommand {
+    /// Forward to every destination of the configuration ([[forward]]) until stopped
+    ///
+    /// `custody up` does it by itself. Of several processes with one destination, one forwards to it, and another takes
+    /// over when it has fallen silent (takeover_seconds).
+    Run(Watched),
+    /// Show how far destinations are, and what fails
+    Status {
+        /// How
+        #[arg(long, value_enum, default_value_t)]
+        format: StatusFormat,
+    },
+    /// Stop forwarding to a destination; nothing is lost
+    Pause {
+        /// Its name
+        name: String,
+        /// Why, in words
+        #[arg(long)]
+        why: String,
+    },
+    /// Go on forwarding to a destination, from where it is
+    Resume {
+        /// Its name
+        name: String,
+        /// Why, in words
+        #[arg(long)]
+        why: String,
+    },
+    /// Forward from another time on: what was sent since is sent again
+    Rewind {
+        /// Its name
+        name: String,
+        /// now, beginning, or a time (RFC 3339): what was taken in then or later is sent
+        #[arg(long, value_name = "TIME")]
+        to: crate::forward::Start,
+        /// Why, in words
+        #[arg(long)]
+        why: String,
+    },
+    /// Events that a destination will not take
+    #[command(subcommand)]
+    Dlq(DeadLetters),
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum DeadLetters {
+    /// List them with what the destination said
+    List {
+        /// Only of this destination
+        name: Option<String>,
+        /// How
+        #[arg(long, value_enum, default_value_t)]
+        format: StatusFormat,
+        /// At most so many
+        #[arg(long, default_value_t = 1000)]
+        most: usize,
+    },
+    /// Send them again
+    Replay {
+        /// The destination
+        name: String,
+        /// Only events with these ids
+        #[arg(value_name = "EVENT_ID")]
+        event_ids: Vec<String>,
+    },
+    /// Give them up; the events stay in the ledger
+    Drop {
+        /// The destination
+        name: String,
+        /// Only events with these ids
+        #[arg(value_name = "EVENT_ID")]
+        event_ids: Vec<String>,
+        /// Why, in words
+        #[arg(long)]
+        why: String,
+    },
+}
+
+/// How a list is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub(crate) enum StatusFormat {
+    /// For people
+    #[default]
+    Text,
+    /// For programs
+    Json,
 }
 
 #[derive(Debug, Subcommand)]

@@ -15,6 +15,8 @@ use figment::Figment;
 use figment::providers::{Env, Format, Serialized, Toml};
 use serde::{Deserialize, Deserializer, Serialize};
 
+use crate::forward::Destination;
+
 /// Everything that can be configured. `custody config` prints what is in force.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -48,6 +50,8 @@ pub(crate) struct Config {
     pub(crate) recordings: Recordings,
     pub(crate) maintain: Maintain,
     pub(crate) retention: Retention,
+    /// Where events are forwarded to.
+    pub(crate) forward: Vec<Destination>,
 }
 
 /// `[collect]`: what gateways and policy engines push over HTTP.
@@ -394,6 +398,7 @@ impl Default for Config {
             recordings: Recordings::default(),
             maintain: Maintain::default(),
             retention: Retention::default(),
+            forward: Vec::new(),
         }
     }
 }

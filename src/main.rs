@@ -9,6 +9,7 @@ mod demo;
 mod doctor;
 mod evidence;
 mod exit;
+mod forward;
 mod http;
 mod import;
 mod maintain;
@@ -29,7 +30,7 @@ use tracing_subscriber::EnvFilter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
-use crate::cli::{Cli, Command, DemoPart};
+use crate::cli::{Cli, Command, DemoPart, ForwardCommand};
 use crate::config::Config;
 use crate::exit::Failure;
 
@@ -99,6 +100,7 @@ async fn dispatch(cli: Cli) -> Result<(), Failure> {
         Command::Report(command) => report::run(&config, command).await,
         Command::Evidence(args) => evidence::run(&config, &args).await,
         Command::Exception(command) => report::exception(&config, command).await,
+        Command::Forward(command) => forward::command(config, command).await,
         Command::Search(args) => search::run(&config, args).await,
         Command::Replay(replay) => recordings::replay(&config, &replay).await,
         Command::Export(export) => recordings::export(&config, &export).await,
@@ -115,13 +117,14 @@ async fn dispatch(cli: Cli) -> Result<(), Failure> {
 fn start_log(cli: &Cli) {
     let runs_on = match &cli.command {
         Command::Up(_) | Command::Collect | Command::Ingest(_) | Command::Serve(_) => true,
+        Command::Forward(command) => matches!(command, ForwardCommand::Run(_)),
         Command::Maintain(maintain) => maintain.tables.every.is_some(),
         _ => false,
     };
     let level = match (cli.global.verbose, runs_on) {
         (0, false) => "warn,deltalake_core=off,buoyant_kernel=off,librdkafka=off,rdkafka=off",
         (0, true) | (1, _) => {
-            "warn,deltalake_core=off,buoyant_kernel=off,librdkafka=off,rdkafka=off,custody=info,custody_ingest=info,custody_ledger=info,custody_query=info"
+            "warn,deltalake_core=off,buoyant_kernel=off,librdkafka=off,rdkafka=off,custody=info,custody_ingest=info,custody_ledger=info,custody_query=info,custody_forward=info"
         }
         _ => "info,custody=debug,custody_ingest=debug,custody_ledger=debug,custody_query=debug",
     };

@@ -14,7 +14,7 @@ use tokio::sync::watch;
 use crate::cli::{Listen, Watched};
 use crate::config::Config;
 use crate::exit::Failure;
-use crate::{collect, http, import, maintain, shutdown, wire};
+use crate::{collect, forward, http, import, maintain, shutdown, wire};
 
 /// `custody up`: ingest, collect, serve and maintain, until asked to stop.
 pub(crate) async fn up(config: Config, listen: &Listen) -> Result<(), Failure> {
@@ -23,6 +23,7 @@ pub(crate) async fn up(config: Config, listen: &Listen) -> Result<(), Failure> {
     if !config.has_kafka() && collecting.is_none() {
         return Err(nothing_comes_in());
     }
+    forward::check(&config)?;
     let stop = shutdown::requested(None)?;
     let health = Health::default();
     let metrics = install_metrics()?;
@@ -62,7 +63,11 @@ pub(crate) async fn up(config: Config, listen: &Listen) -> Result<(), Failure> {
         let Some(ledger) = wait_for_ledger(&location, stop.clone()).await? else { return Ok(()) };
         maintain::follow(&config, &ledger, stop.clone()).await
     };
-    tokio::try_join!(ingesting, serving, collecting, following, maintaining, indexing).map(drop)
+    let forwarding = async {
+        let Some(ledger) = wait_for_ledger(&location, stop.clone()).await? else { return Ok(()) };
+        forward::follow(&config, &ledger, stop.clone()).await
+    };
+    tokio::try_join!(ingesting, serving, collecting, following, maintaining, indexing, forwarding).map(drop)
 }
 
 fn nothing_comes_in() -> Failure {

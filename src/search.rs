@@ -30,7 +30,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 const SESSIONS_AT_ONCE: usize = 500;
 
 /// The same of those that are found first: somebody waits for them.
-const SESSIONS_AT_FIRST: usize = 10;
+const SESSIONS_AT_FIRST: usize = 50;
 
 /// What comes of a search, one after the other.
 #[derive(Debug, Serialize, ToSchema)]

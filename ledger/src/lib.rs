@@ -18,6 +18,7 @@ mod diagnose;
 #[cfg(any(test, debug_assertions))]
 mod faults;
 mod files;
+mod follow;
 mod location;
 mod log;
 mod maintain;
@@ -29,6 +30,7 @@ mod testing;
 mod writer;
 
 pub use files::{Uploaded, Uploader};
+pub use follow::{Commit, Follower};
 pub use location::{Ledger, LedgerError, Location};
 pub use maintain::{
     Compacted, Expired, Group, LOG_AGE_MIN, MaintainError, Maintenance, ORPHAN_AGE_MIN, Sizes, Standing,

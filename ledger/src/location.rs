@@ -214,7 +214,7 @@ impl Ledger {
         for table in Table::ALL {
             let delta = match ledger.open(table).await {
                 // Who looks writes that down, also where nobody did so before; what is derived may not be derived yet.
-                Err(LedgerError::NotFound { .. }) if table == Table::Activity || table.is_derived() => {
+                Err(LedgerError::NotFound { .. }) if !Table::EVIDENCE.contains(&table) => {
                     ledger.create_table(table).await?;
                     ledger.open(table).await?
                 }

@@ -123,7 +123,9 @@ impl Versions {
             Table::Events => Some(self.events),
             Table::Frames => Some(self.frames),
             Table::Activity => Some(self.activity),
-            Table::IndexedRecordings
+            Table::Forwarding
+            | Table::Undelivered
+            | Table::IndexedRecordings
             | Table::IndexedTexts
             | Table::IndexedCommands
             | Table::IndexedSegments

@@ -19,6 +19,7 @@
 mod engine;
 mod error;
 pub mod evidence;
+pub mod feed;
 pub mod format;
 mod functions;
 mod kept;

@@ -61,11 +61,19 @@ fn readable<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Time>, 
 }
 
 impl Reading {
-    /// The rows of `session_access` of these sessions. Lists longer than `most`, which is [`NARROWED_MAX`], are not
+    /// The rows of `session_access` of these sessions, whose rows of `sessions` may be known. Lists longer than `most`, which is [`NARROWED_MAX`], are not
     /// narrowed.
-    pub(crate) async fn links_of(&self, session_ids: &[&str], most: usize) -> Result<DataFrame, QueryError> {
+    pub(crate) async fn links_of(
+        &self,
+        session_ids: &[&str],
+        sessions: Option<Vec<RecordBatch>>,
+        most: usize,
+    ) -> Result<DataFrame, QueryError> {
         let of_sessions = || any_of("session_id", session_ids);
-        let sessions = self.collect(self.table("sessions", of_sessions()).await?).await?;
+        let sessions = match sessions {
+            Some(sessions) => sessions,
+            None => self.collect(self.table("sessions", of_sessions()).await?).await?,
+        };
         let leads: Vec<Leads> = Self::values(&sessions)?;
         let parts = self.part("request_parts")?.filter(of_sessions())?;
         let mut tables = HashMap::from([

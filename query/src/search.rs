@@ -1,7 +1,7 @@
 //! Texts that were on the screens of recorded sessions, and which recordings were not looked through yet.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use arrow::array::{AsArray, RecordBatch};
 use arrow::datatypes::Int64Type;
@@ -11,7 +11,7 @@ use custody_schemas::table::{PARTITION_COLUMN, Table};
 use custody_schemas::trigrams::{fold, hashes, may_have};
 use datafusion::common::ScalarValue;
 use datafusion::execution::SendableRecordBatchStream;
-use datafusion::logical_expr::{Expr, Operator, binary_expr, ident, lit};
+use datafusion::logical_expr::{Expr, Literal, Operator, binary_expr, ident, lit};
 use futures::StreamExt;
 use futures::future::BoxFuture;
 use regex_syntax::hir::{Class, Hir, HirKind};
@@ -35,10 +35,13 @@ const PIECE_BYTES: u64 = 32 << 20;
 const NEIGHBOUR_BYTES_MAX: usize = 1024;
 
 /// The neighbours of so many hits are looked up with one question.
-const NEIGHBOURS_AT_ONCE: usize = 1000;
+const NEIGHBOURS_AT_ONCE: usize = 200;
 
-/// So many hits are looked up together, but for the first ones: somebody waits for them.
+/// So many hits are looked up together,
 const HITS_AT_ONCE: usize = 1000;
+
+/// but for the first ones, for which somebody waits: those that are found so soon after the first.
+const FIRST_WITHIN: Duration = Duration::from_millis(100);
 
 /// Texts are read by the runs of them that may have what is looked for, unless these are more than so many.
 const RUNS_MAX: usize = 256;
@@ -289,17 +292,20 @@ impl Runs {
         if self.count > RUNS_MAX {
             return Places::Anywhere;
         }
-        fn any<T: datafusion::logical_expr::Literal>(
-            column: &str,
-            ranges: impl IntoIterator<Item = (T, T)>,
-        ) -> Option<Expr> {
-            let ranges = ranges.into_iter().map(|(first, last)| ident(column).between(lit(first), lit(last)));
-            ranges.reduce(Expr::or)
-        }
-        let conditions =
-            [any("session_id", self.sessions), any("run", self.runs), any("number", self.numbers.unwrap_or_default())];
+        let conditions = [
+            in_any("session_id", self.sessions),
+            in_any("run", self.runs),
+            in_any("number", self.numbers.unwrap_or_default()),
+        ];
         conditions.into_iter().flatten().reduce(Expr::and).map_or(Places::Nowhere, Places::Where)
     }
+}
+
+/// The condition that a column is in one of these ranges, by which files and pages are passed over: of a list with more than
+/// twenty values the engine would look at every page.
+fn in_any<T: Literal>(column: &str, ranges: impl IntoIterator<Item = (T, T)>) -> Option<Expr> {
+    let ranges = ranges.into_iter().map(|(first, last)| ident(column).between(lit(first), lit(last)));
+    ranges.reduce(Expr::or)
 }
 
 /// A recording: source, session, channel.
@@ -434,10 +440,14 @@ impl Searching {
             let days = *days;
             let mut found: Vec<Row> = Vec::new();
             let mut is_over = false;
-            while !is_over && found.len() < if self.has_found { HITS_AT_ONCE } else { 1 } {
+            let mut waits_until = None;
+            while !is_over && found.len() < HITS_AT_ONCE && waits_until.is_none_or(|until| Instant::now() < until) {
                 match self.reading.within(async { Ok(batches.next().await) }).await? {
                     Some(batch) => found.append(&mut Reading::values(&[batch?])?),
                     None => is_over = true,
+                }
+                if !self.has_found && !found.is_empty() {
+                    waits_until = waits_until.or_else(|| Instant::now().checked_add(FIRST_WITHIN));
                 }
             }
             if is_over {
@@ -528,9 +538,14 @@ async fn set_neighbours(reading: &Reading, hits: &mut [Hit], days: Days) -> Resu
     let key = |run: i64, number: i64| run % KEYS * KEYS + number % KEYS;
     let near = hits.iter().flat_map(|hit| [key(hit.run, hit.number - 1), key(hit.run, hit.number + 1)]);
     let near: BTreeSet<i64> = near.collect();
-    let ids: BTreeSet<&str> = hits.iter().map(|hit| hit.session_id.as_str()).collect();
+    let sessions: BTreeSet<&str> = hits.iter().map(|hit| hit.session_id.as_str()).collect();
+    let runs: BTreeSet<i64> = hits.iter().map(|hit| hit.run).collect();
     let keys = (ident("run") % lit(KEYS)) * lit(KEYS) + ident("number") % lit(KEYS);
-    let condition = on_days(days).and(ident("session_id").in_list(ids.into_iter().map(lit).collect(), false));
+    let there = [
+        in_any("session_id", sessions.into_iter().map(|session| (session, session))),
+        in_any("run", runs.into_iter().map(|run| (run, run))),
+    ];
+    let condition = there.into_iter().flatten().fold(on_days(days), Expr::and);
     let condition = condition.and(keys.in_list(near.into_iter().map(lit).collect(), false));
     let rows = reading.table(Table::IndexedTexts.name(), condition).await?;
     let rows = rows.select(columns(&["session_id", "run", "number", "text"]))?;

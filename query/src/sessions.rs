@@ -436,7 +436,7 @@ impl Engine {
             sessions.truncate(count);
             let next = sessions.last().filter(|_| more).and_then(Cursor::of).map(|cursor| cursor.encode());
             let versions = reading.versions;
-            Ok(SessionPage { sessions: reading.link(sessions).await?, next, versions })
+            Ok(SessionPage { sessions: reading.link(sessions, None).await?, next, versions })
         })
     }
 
@@ -457,7 +457,7 @@ impl Engine {
             }
             let others = sessions.split_off(1);
             let also = others.into_iter().map(|Session { source, cluster, .. }| Place { source, cluster }).collect();
-            let Some(linked) = reading.link(sessions).await?.pop() else {
+            let Some(linked) = reading.link(sessions, None).await?.pop() else {
                 return Ok(None);
             };
             let request_ids: Vec<Expr> =
@@ -593,13 +593,16 @@ impl Reading {
     /// The sessions of these ids with their links.
     pub(crate) async fn linked(&self, session_ids: &[&str]) -> Result<Vec<LinkedSession>, QueryError> {
         let ids = session_ids.iter().map(|id| lit(*id)).collect();
-        let rows = self.table("sessions", ident("session_id").in_list(ids, false)).await?;
-        let sessions = self.rows(rows.select(columns(SESSION))?).await?;
-        self.link(sessions).await
+        let rows = self.collect(self.table("sessions", ident("session_id").in_list(ids, false)).await?).await?;
+        self.link(Self::values(&rows)?, Some(rows)).await
     }
 
-    /// The sessions with their links.
-    async fn link(&self, sessions: Vec<Session>) -> Result<Vec<LinkedSession>, QueryError> {
+    /// The sessions with their links; with their rows of the view, where those are there in all columns.
+    async fn link(
+        &self,
+        sessions: Vec<Session>,
+        rows: Option<Vec<RecordBatch>>,
+    ) -> Result<Vec<LinkedSession>, QueryError> {
         #[derive(Deserialize)]
         struct Row {
             source: String,
@@ -609,7 +612,7 @@ impl Reading {
             link: Link,
         }
         let ids: Vec<&str> = sessions.iter().map(|session| session.session_id.as_str()).collect();
-        let rows = self.links_of(&ids, NARROWED_MAX).await?;
+        let rows = self.links_of(&ids, rows, NARROWED_MAX).await?;
         let strongest_first = ["approved_at", "request_id", "decision_id", "link_event_ids"].map(ident);
         let mut links: HashMap<(String, Option<String>, String), Vec<Link>> = HashMap::new();
         for Row { source, cluster, session_id, link } in self.rows(rows.sort_by(strongest_first.into())?).await? {

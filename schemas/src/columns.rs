@@ -9,13 +9,14 @@ use std::sync::Arc;
 
 use arrow::array::{
     Array, ArrayBuilder, ArrayRef, AsArray, BinaryBuilder, BooleanBuilder, Date32Builder, Int32Builder, Int64Builder,
-    ListArray, ListBuilder, RecordBatch, StringBuilder, StructBuilder, TimestampMicrosecondBuilder,
+    ListArray, ListBuilder, PrimitiveArray, RecordBatch, StringBuilder, StructBuilder, TimestampMicrosecondBuilder,
+    new_null_array,
 };
 use arrow::compute::{SortColumn, cast, lexsort_to_indices, take_record_batch};
-use arrow::datatypes::{DataType, Field, Int32Type, Int64Type};
+use arrow::datatypes::{DataType, Field, Int32Type, Int64Type, TimestampMicrosecondType};
 use arrow::error::ArrowError;
 
-use crate::event::{Event, Text};
+use crate::event::{ActorKind, Event, Integrity, Kind, Outcome, Text};
 use crate::frame::{Clock, Code, FRAME_BYTES_MAX, FRAME_PIECES_MAX, Frame, FramePiece, Piece};
 use crate::record::{DecodeError, Message, Origin};
 use crate::table::{Table, element, header_fields};
@@ -292,7 +293,7 @@ impl EventColumns {
             some(&event.delegator),
             some(&event.action),
             some(&event.target),
-            event.target_kind,
+            some(&event.target_kind),
             some(&event.login),
             event.outcome.map(|outcome| outcome.as_str()),
             some(&event.session_id),
@@ -593,16 +594,17 @@ impl FrameColumns {
 /// Reads rows of `frames` back. Columns are found by name; a batch that lacks one, or has it in another type, is an
 /// error, a row whose lists disagree in length yields as many pieces as the shortest has.
 pub fn read_frames(batch: &RecordBatch) -> Result<Vec<Frame>, ArrowError> {
-    let text = |name: &str| column(batch, name).map(|array| array.as_string::<i32>().clone());
-    let int64 = |name: &str| column(batch, name).map(|array| array.as_primitive::<Int64Type>().clone());
-    let lists = |name: &str| column(batch, name).map(|array| array.as_list::<i32>().clone());
+    let column = |name: &str| column(Table::Frames, batch, name);
+    let text = |name: &str| column(name).map(|array| array.as_string::<i32>().clone());
+    let int64 = |name: &str| column(name).map(|array| array.as_primitive::<Int64Type>().clone());
+    let lists = |name: &str| column(name).map(|array| array.as_list::<i32>().clone());
     let (session_id, cluster, channel, clock, codes, topic) =
         (text("session_id")?, text("cluster")?, text("channel")?, text("clock")?, text("codes")?, text("topic")?);
-    let partition = column(batch, "partition")?.as_primitive::<Int32Type>().clone();
+    let partition = column("partition")?.as_primitive::<Int32Type>().clone();
     let (first_offset, last_offset) = (int64("first_offset")?, int64("last_offset")?);
     let (seqs, times_us, ats, positions, lens) =
         (lists("seqs")?, lists("times_us")?, lists("ats")?, lists("positions")?, lists("lens")?);
-    let data = column(batch, "data")?.as_binary::<i32>().clone();
+    let data = column("data")?.as_binary::<i32>().clone();
     (0..batch.num_rows())
         .map(|row| {
             let clock = Clock::from_name(clock.value(row)).ok_or_else(|| {
@@ -641,14 +643,134 @@ pub fn read_frames(batch: &RecordBatch) -> Result<Vec<Frame>, ArrowError> {
         .collect()
 }
 
-/// A column in the type that its table gives it, whatever view or dictionary type a query engine chose for it.
-fn column(batch: &RecordBatch, name: &str) -> Result<ArrayRef, ArrowError> {
-    let schema = Table::Frames.schema();
-    let wanted = schema.field_with_name(name)?.data_type();
-    let have = batch
-        .column_by_name(name)
-        .ok_or_else(|| ArrowError::SchemaError(format!("frames.{name} is not in the batch")))?;
-    if have.data_type() == wanted { Ok(have.clone()) } else { cast(have, wanted) }
+/// An event as it stands in the ledger.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredEvent {
+    /// The fact.
+    pub event: Event<'static>,
+    /// Name of the source that its topic is mapped to.
+    pub source: String,
+    /// Topic of its message.
+    pub topic: String,
+    /// Partition of its message.
+    pub partition: i32,
+    /// Offset of its message.
+    pub offset: i64,
+    /// Which of the events of that message, from 0.
+    pub index: i32,
+    /// Kafka's time of the message.
+    pub broker_at: Option<Micros>,
+    /// When Custody took the message.
+    pub ingested_at: Micros,
+}
+
+/// Rows of `events` as what they were made from.
+///
+/// # Errors
+///
+/// When a column is missing that every event has, or holds a word that this version does not know.
+pub fn read_events(batch: &RecordBatch) -> Result<Vec<StoredEvent>, ArrowError> {
+    let table = Table::Events;
+    let column = |name: &str| column(table, batch, name);
+    let text = |name: &str| column(name).map(|array| array.as_string::<i32>().clone());
+    let time = |name: &str| column(name).map(|array| array.as_primitive::<TimestampMicrosecondType>().clone());
+    let list = |name: &str| column(name).map(|array| array.as_list::<i32>().clone());
+    let texts = EventColumns::TEXTS.into_iter().map(|name| Ok((name, text(name)?)));
+    let texts = texts.collect::<Result<HashMap<_, _>, ArrowError>>()?;
+    let [occurred_at, broker_at, ingested_at] = [time("occurred_at")?, time("broker_at")?, time("ingested_at")?];
+    let [session_started_at, session_ended_at] = [time("session_started_at")?, time("session_ended_at")?];
+    let [expires_at, approved_at] = [time("expires_at")?, time("approved_at")?];
+    let [actor_roles, participants] = [list("actor_roles")?, list("participants")?];
+    let [request_ids, requested_roles] = [list("request_ids")?, list("requested_roles")?];
+    let recorded = column("recorded")?.as_boolean().clone();
+    let [partition, index] = [column("partition")?, column("index")?].map(|of| of.as_primitive::<Int32Type>().clone());
+    let offset = column("offset")?.as_primitive::<Int64Type>().clone();
+    let at = |times: &PrimitiveArray<TimestampMicrosecondType>, row| times.is_valid(row).then(|| times.value(row));
+    let all = |lists: &ListArray, row| -> Vec<Text<'static>> {
+        let values = lists.is_valid(row).then(|| lists.value(row));
+        let values = values.iter().flat_map(|values| values.as_string::<i32>().iter().flatten());
+        values.map(|value| Text::Owned(value.to_owned())).collect()
+    };
+    let unknown = |name: &str, word: &str| ArrowError::CastError(format!("events.{name}: {word:?} is not known"));
+    (0..batch.num_rows())
+        .map(|row| {
+            let some = |name: &str| {
+                let column = texts.get(name).filter(|column| column.is_valid(row));
+                column.map(|column| column.value(row).to_owned())
+            };
+            let has = |name: &str| some(name).unwrap_or_default();
+            let text = |name: &str| some(name).map(Text::Owned);
+            fn known<T>(name: &str, word: Option<String>, of: fn(&str) -> Option<T>) -> Result<Option<T>, ArrowError> {
+                let unknown = |word: &str| ArrowError::CastError(format!("events.{name}: {word:?} is not known"));
+                word.map(|word| of(&word).ok_or_else(|| unknown(&word))).transpose()
+            }
+            let kind = has("kind");
+            let event = Event {
+                event_id: Text::Owned(has("event_id")),
+                cluster: text("cluster"),
+                occurred_at: at(&occurred_at, row),
+                kind: Kind::from_name(&kind).ok_or_else(|| unknown("kind", &kind))?,
+                source_type: Text::Owned(has("source_type")),
+                source_code: text("source_code"),
+                actor: text("actor"),
+                actor_kind: known("actor_kind", some("actor_kind"), ActorKind::from_name)?,
+                actor_roles: all(&actor_roles, row),
+                delegator: text("delegator"),
+                action: text("action"),
+                target: text("target"),
+                target_kind: text("target_kind"),
+                login: text("login"),
+                outcome: known("outcome", some("outcome"), Outcome::from_name)?,
+                session_id: text("session_id"),
+                protocol: text("protocol"),
+                session_started_at: at(&session_started_at, row),
+                session_ended_at: at(&session_ended_at, row),
+                participants: all(&participants, row),
+                request_ids: all(&request_ids, row),
+                reason: text("reason"),
+                request_state: text("request_state"),
+                proposed_state: text("proposed_state"),
+                requested_roles: all(&requested_roles, row),
+                expires_at: at(&expires_at, row),
+                decision_id: text("decision_id"),
+                policy_path: text("policy_path"),
+                policy_revision: text("policy_revision"),
+                ticket: text("ticket"),
+                approver: text("approver"),
+                approved_at: at(&approved_at, row),
+                correlation_id: text("correlation_id"),
+                recording_id: text("recording_id"),
+                recorded: recorded.is_valid(row).then(|| recorded.value(row)),
+                integrity: known("integrity", some("integrity"), Integrity::from_name)?,
+                mfa_device: text("mfa_device"),
+                remote_addr: text("remote_addr"),
+                detail: has("detail"),
+            };
+            Ok(StoredEvent {
+                event,
+                source: has("source"),
+                topic: has("topic"),
+                partition: partition.value(row),
+                offset: offset.value(row),
+                index: index.value(row),
+                broker_at: at(&broker_at, row),
+                ingested_at: ingested_at.value(row),
+            })
+        })
+        .collect()
+}
+
+/// A column in the type that its table gives it, whatever view or dictionary type a query engine chose for it. A file that
+/// is older than a column has nothing in it.
+fn column(table: Table, batch: &RecordBatch, name: &str) -> Result<ArrayRef, ArrowError> {
+    let schema = table.schema();
+    let wanted = schema.field_with_name(name)?;
+    match batch.column_by_name(name) {
+        Some(have) if have.data_type() == wanted.data_type() => Ok(have.clone()),
+        Some(have) => cast(have, wanted.data_type()),
+        None if wanted.is_nullable() => Ok(new_null_array(wanted.data_type(), batch.num_rows())),
+        None => Err(ArrowError::SchemaError(format!("{}.{name} is not in the batch", table.name()))),
+    }
 }
 
 #[cfg(test)]

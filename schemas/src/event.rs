@@ -40,7 +40,7 @@ pub struct Event<'a> {
     /// What it was done to: a host, a database service, a cluster, an application.
     pub target: Option<Text<'a>>,
     /// What the target is: `node`, `database`, `kubernetes`, `app`, `desktop`, `target`.
-    pub target_kind: Option<&'static str>,
+    pub target_kind: Option<Text<'a>>,
     /// Account on the target: operating system login or database user.
     pub login: Option<Text<'a>>,
     /// How it ended.
@@ -147,6 +147,37 @@ pub enum Kind {
 }
 
 impl Kind {
+    /// Every kind.
+    pub const ALL: [Self; 22] = [
+        Self::SessionStart,
+        Self::SessionEnd,
+        Self::SessionJoin,
+        Self::SessionLeave,
+        Self::SessionUpload,
+        Self::SessionRejected,
+        Self::RecordingAccess,
+        Self::SessionActivity,
+        Self::RequestCreate,
+        Self::RequestReview,
+        Self::RequestUpdate,
+        Self::RequestDelete,
+        Self::RequestExpire,
+        Self::CredentialIssue,
+        Self::Login,
+        Self::PolicyDecision,
+        Self::ConfigChange,
+        Self::Import,
+        Self::Redecode,
+        Self::Retention,
+        Self::Loss,
+        Self::Other,
+    ];
+
+    /// The kind of a name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.as_str() == name)
+    }
+
     /// The value of `events.kind`.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -188,6 +219,11 @@ pub enum ActorKind {
 }
 
 impl ActorKind {
+    /// The kind of a name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        [Self::Human, Self::Bot, Self::System].into_iter().find(|kind| kind.as_str() == name)
+    }
+
     /// The value of `events.actor_kind`.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -216,6 +252,12 @@ pub enum Outcome {
 }
 
 impl Outcome {
+    /// The outcome of a name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        let all = [Self::Success, Self::Failure, Self::Allow, Self::Deny, Self::Undefined, Self::Error];
+        all.into_iter().find(|outcome| outcome.as_str() == name)
+    }
+
     /// The value of `events.outcome`.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -247,6 +289,11 @@ pub enum Integrity {
 }
 
 impl Integrity {
+    /// The level of a name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|level| level.as_str() == name)
+    }
+
     /// Every level, from the lowest.
     pub const ALL: [Self; 6] =
         [Self::Failed, Self::Incomplete, Self::Complete, Self::Checksums, Self::SelfSigned, Self::Authentic];

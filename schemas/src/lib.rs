@@ -7,6 +7,7 @@
 //! - [`frame`]: timed pieces of a recorded terminal session.
 //! - [`index`]: what is found in recordings.
 //! - [`activity`]: what Custody itself was asked to do.
+//! - [`forwarding`]: what was forwarded, and what was not taken.
 //! - [`table`]: the tables of the ledger and their Arrow columns.
 //! - [`trigrams`]: which texts can have what is looked for.
 //! - [`columns`]: builders from those types to Arrow record batches.
@@ -17,6 +18,7 @@
 pub mod activity;
 pub mod columns;
 pub mod event;
+pub mod forwarding;
 pub mod frame;
 pub mod index;
 pub mod record;

@@ -19,6 +19,10 @@ pub enum Table {
     Frames,
     /// One row per thing that Custody was asked to do, and again when it was done.
     Activity,
+    /// One row per step of a destination that events are forwarded to.
+    Forwarding,
+    /// One row per event that a destination did not take, and again when it was sent again or dropped.
+    Undelivered,
     /// One row per time that a recording was looked through. Derived from frames, as are those that follow.
     IndexedRecordings,
     /// One row per text that was on the screen of a recorded session.
@@ -33,11 +37,13 @@ pub enum Table {
 
 impl Table {
     /// Every table.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 11] = [
         Self::Records,
         Self::Events,
         Self::Frames,
         Self::Activity,
+        Self::Forwarding,
+        Self::Undelivered,
         Self::IndexedRecordings,
         Self::IndexedTexts,
         Self::IndexedCommands,
@@ -55,6 +61,8 @@ impl Table {
             Self::Events => "events",
             Self::Frames => "frames",
             Self::Activity => "activity",
+            Self::Forwarding => "forwarding",
+            Self::Undelivered => "undelivered",
             Self::IndexedRecordings => "indexed_recordings",
             Self::IndexedTexts => "indexed_texts",
             Self::IndexedCommands => "indexed_commands",
@@ -82,6 +90,8 @@ impl Table {
             Self::Events => "One normalised audit fact, derived from a record",
             Self::Frames => "A run of timed pieces of one recorded session, derived from records",
             Self::Activity => "One thing that Custody was asked to do, or has done",
+            Self::Forwarding => "One step of a destination that events are forwarded to",
+            Self::Undelivered => "One event that a destination did not take, or what became of it",
             Self::IndexedRecordings => "One time that a recording was looked through, derived from frames",
             Self::IndexedTexts => "One text that was on the screen of a recorded session, derived from frames",
             Self::IndexedCommands => "One command of a recorded session, derived from frames",
@@ -98,6 +108,8 @@ impl Table {
         static EVENTS: LazyLock<SchemaRef> = LazyLock::new(events);
         static FRAMES: LazyLock<SchemaRef> = LazyLock::new(frames);
         static ACTIVITY: LazyLock<SchemaRef> = LazyLock::new(activity);
+        static FORWARDING: LazyLock<SchemaRef> = LazyLock::new(forwarding);
+        static UNDELIVERED: LazyLock<SchemaRef> = LazyLock::new(undelivered);
         static RECORDINGS: LazyLock<SchemaRef> = LazyLock::new(indexed_recordings);
         static TEXTS: LazyLock<SchemaRef> = LazyLock::new(indexed_texts);
         static COMMANDS: LazyLock<SchemaRef> = LazyLock::new(indexed_commands);
@@ -108,6 +120,8 @@ impl Table {
             Self::Events => EVENTS.clone(),
             Self::Frames => FRAMES.clone(),
             Self::Activity => ACTIVITY.clone(),
+            Self::Forwarding => FORWARDING.clone(),
+            Self::Undelivered => UNDELIVERED.clone(),
             Self::IndexedRecordings => RECORDINGS.clone(),
             Self::IndexedTexts => TEXTS.clone(),
             Self::IndexedCommands => COMMANDS.clone(),
@@ -123,6 +137,8 @@ impl Table {
             Self::Events => &["kind", "occurred_at", "topic", "partition", "offset", "index"],
             Self::Frames => &["session_id", "first_seq"],
             Self::Activity => &["at", "activity_id"],
+            Self::Forwarding => &["destination", "step"],
+            Self::Undelivered => &["destination", "at"],
             Self::IndexedRecordings => &["session_id", "run"],
             Self::IndexedTexts => &["session_id", "run", "number"],
             Self::IndexedCommands => &["session_id", "run", "at_us"],
@@ -140,6 +156,8 @@ impl Table {
             }
             Self::Frames => &["session_id", "first_at", "last_at", "topic", "partition", "first_offset", "last_offset"],
             Self::Activity => &["at", "actor", "verb"],
+            Self::Forwarding => &["destination", "step", "at"],
+            Self::Undelivered => &["destination", "at", "event_id"],
             Self::IndexedRecordings | Self::IndexedTexts | Self::IndexedCommands | Self::IndexedSegments => {
                 &["session_id", "run"]
             }
@@ -154,6 +172,8 @@ impl Table {
             Self::Events => &["detail"],
             Self::Frames => &["data"],
             Self::Activity => &["sql", "detail"],
+            Self::Forwarding => &["position"],
+            Self::Undelivered => &["answer"],
             Self::IndexedRecordings => &["findings"],
             Self::IndexedTexts | Self::IndexedCommands => &["text"],
             Self::IndexedSegments => &["init"],
@@ -311,6 +331,45 @@ fn activity() -> SchemaRef {
         optional("bytes", Int64),
         optional("duration_ms", Int64),
         required("detail", Utf8),
+    ]))
+}
+
+fn forwarding() -> SchemaRef {
+    use DataType::{Date32, Int64, Utf8};
+    Arc::new(Schema::new(vec![
+        required("date", Date32),
+        required("destination", Utf8),
+        required("step", Int64),
+        required("at", timestamp()),
+        required("worker", Utf8),
+        required("lease_until", timestamp()),
+        required("position", Utf8),
+        required("state", Utf8),
+        required("sent", Int64),
+        required("dead", Int64),
+        required("filtered", Int64),
+        optional("ingested_at", timestamp()),
+        optional("actor", Utf8),
+        optional("reason", Utf8),
+    ]))
+}
+
+fn undelivered() -> SchemaRef {
+    use DataType::{Date32, Int32, Int64, Utf8};
+    Arc::new(Schema::new(vec![
+        required("date", Date32),
+        required("destination", Utf8),
+        required("at", timestamp()),
+        required("event_id", Utf8),
+        required("topic", Utf8),
+        required("partition", Int32),
+        required("offset", Int64),
+        required("index", Int32),
+        required("outcome", Utf8),
+        optional("status", Int32),
+        optional("answer", Utf8),
+        required("attempts", Int32),
+        optional("actor", Utf8),
     ]))
 }
 

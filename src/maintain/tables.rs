@@ -297,6 +297,8 @@ impl Retention {
             | Table::IndexedSegments
             | Table::IndexedTrigrams => self.frames_days,
             Table::Activity => self.activity_days,
+            // Where a destination is must not be forgotten.
+            Table::Forwarding | Table::Undelivered => None,
         }
     }
 }

@@ -18,6 +18,7 @@ mod correlation;
 mod crash;
 mod damage;
 mod fire;
+mod forward;
 mod http;
 mod import;
 mod open_reader;

@@ -95,6 +95,7 @@ fn psql_lists_describes_and_asks() {
             "activity",
             "approver_authority",
             "events",
+            "forwarding",
             "frames",
             "identities",
             "indexed_commands",
@@ -104,7 +105,8 @@ fn psql_lists_describes_and_asks() {
             "indexed_trigrams",
             "privileged",
             "records",
-            "shared_accounts"
+            "shared_accounts",
+            "undelivered"
         ]
     );
     let views = server.rows("\\dv");

@@ -140,7 +140,7 @@ fn start<'a>(session: &'a str, header: &'a str, at: Option<Micros>) -> Option<Ev
         event.actor = custody.text("user");
         event.login = custody.text("login");
         event.target = custody.text("target");
-        event.target_kind = event.target.is_some().then_some("target");
+        event.target_kind = event.target.is_some().then_some("target".into());
         event.protocol = custody.text("protocol");
         event.request_ids = custody.texts("request_ids");
         event.reason = custody.text("reason");

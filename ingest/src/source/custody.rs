@@ -168,7 +168,7 @@ impl Custody<'_> {
             source_type: Cow::Owned(["import.", &format].concat()),
             action: Some(Cow::Owned(["import ", &format].concat())),
             target: object.text("object"),
-            target_kind: Some("object"),
+            target_kind: Some("object".into()),
             outcome: integrity.map(|integrity| match integrity {
                 Integrity::Failed => Outcome::Failure,
                 _ => Outcome::Success,
@@ -198,7 +198,7 @@ impl Custody<'_> {
             source_type: Cow::Owned(["retention.", &state].concat()),
             action: Some(Cow::Owned(["retention ", &state].concat())),
             target: object.text("table"),
-            target_kind: Some("table"),
+            target_kind: Some("table".into()),
             outcome: (state == "done").then_some(Outcome::Success),
             reason: object.text("policy"),
             ..Event::default()
@@ -220,7 +220,7 @@ impl Custody<'_> {
             source_type: Cow::Borrowed("loss"),
             action: Some(Cow::Borrowed("messages lost")),
             target: Some(Cow::Owned(place)),
-            target_kind: Some("partition"),
+            target_kind: Some("partition".into()),
             outcome: Some(Outcome::Failure),
             ..Event::default()
         };

@@ -100,7 +100,7 @@ fn read<'a>(event: &mut Event<'a>, found: &Found<'_, 'a>) {
     event.actor = found.first(OpaColumn::Actor, text);
     event.action = found.first(OpaColumn::Action, text);
     event.target = found.first(OpaColumn::Target, text);
-    event.target_kind = event.target.is_some().then_some("target");
+    event.target_kind = event.target.is_some().then_some("target".into());
     event.session_id = found.first(OpaColumn::SessionId, text);
     event.request_ids = found.first(OpaColumn::RequestIds, one_or_more).unwrap_or_default();
     event.correlation_id = found.first(OpaColumn::CorrelationId, text);

@@ -106,7 +106,7 @@ fn log_json(session: &str, json: &str, sink: &mut dyn Sink) -> Result<(), Decode
         action: command,
         ..start(session, at)
     };
-    let event = Event { target_kind: event.target.is_some().then_some("node"), detail: log.detail()?, ..event };
+    let event = Event { target_kind: event.target.is_some().then_some("node".into()), detail: log.detail()?, ..event };
     sink.event(&event);
     if let [Some(cols), Some(rows)] = size {
         resize(session, cols, rows, sink);

@@ -395,14 +395,14 @@ fn set_target<'a>(event_type: &str, event: &mut Event<'a>, object: &mut Object<'
     };
     if let Some((target, kind)) = named {
         event.target = Some(target);
-        event.target_kind = Some(kind);
+        event.target_kind = Some(kind.into());
     }
     for (name, kind) in TARGETS {
         if event.target.is_some() || event.kind == Kind::ConfigChange {
             break;
         }
         event.target = object.text(name);
-        event.target_kind = event.target.is_some().then_some(kind);
+        event.target_kind = event.target.is_some().then_some(kind.into());
     }
     for name in ["login", "db_user", "windows_user", "linux_user"] {
         if event.login.is_none() {
@@ -464,7 +464,7 @@ fn set_identity<'a>(event: &mut Event<'a>, object: &Object<'a>) {
     for (path, kind) in ROUTES {
         if event.target.is_none() {
             event.target = identity.json_at(path).and_then(text);
-            event.target_kind = event.target.is_some().then_some(kind);
+            event.target_kind = event.target.is_some().then_some(kind.into());
         }
     }
     let said = |path| identity.json_at(path).and_then(text);

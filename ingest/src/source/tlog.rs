@@ -85,7 +85,7 @@ impl Tlog<'_> {
                 kind: Kind::SessionStart,
                 source_type: Cow::Borrowed("tlog"),
                 actor: object.text("user"),
-                target_kind: target.is_some().then_some("node"),
+                target_kind: target.is_some().then_some("node".into()),
                 target,
                 session_id: Some(Cow::Borrowed(&*rec)),
                 ..Event::default()

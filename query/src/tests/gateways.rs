@@ -171,7 +171,7 @@ async fn every_state_of_a_recording_is_told_with_its_reason() {
     facts.push(with(start("database", "alice", "orders", "Mon 10:02", &[]), |event| {
         event.kind = Kind::SessionActivity;
         event.event_id = "teleport/root/query-1".into();
-        event.target_kind = Some("database");
+        event.target_kind = Some("database".into());
         event.detail = r#"{"ei":1}"#.to_owned();
     }));
     // Twice is once.

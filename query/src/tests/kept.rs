@@ -237,11 +237,11 @@ async fn what_is_narrowed_to_a_few_sessions_is_all_that_there_is_of_them() {
         let every: Vec<&str> = ids.iter().map(String::as_str).collect();
         // With everything narrowed, with nothing, and with what is short enough.
         for most in [NARROWED_MAX, 0, 3] {
-            assert_eq!(rows(&reading, reading.links_of(&every, most).await.unwrap()).await, all, "{most}");
+            assert_eq!(rows(&reading, reading.links_of(&every, None, most).await.unwrap()).await, all, "{most}");
         }
         for id in every {
             let expected: Vec<&String> = all.iter().filter(|row| id_of(row) == id).collect();
-            let found = rows(&reading, reading.links_of(&[id], NARROWED_MAX).await.unwrap()).await;
+            let found = rows(&reading, reading.links_of(&[id], None, NARROWED_MAX).await.unwrap()).await;
             assert_eq!(found.iter().collect::<Vec<_>>(), expected, "{id}");
             links += found.len();
             let plain = reading.table("unique_events", ident("session_id").eq(lit(id))).await.unwrap();

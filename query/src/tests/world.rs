@@ -145,7 +145,7 @@ pub(super) fn start(
         Event {
             actor: Some(user.into()),
             target: Some(target.into()),
-            target_kind: Some("node"),
+            target_kind: Some("node".into()),
             login: Some("root".into()),
             protocol: Some("ssh".into()),
             session_id: Some(id.into()),
@@ -168,7 +168,7 @@ pub(super) fn end(
         Event {
             actor: Some(user.into()),
             target: Some(target.into()),
-            target_kind: Some("node"),
+            target_kind: Some("node".into()),
             session_id: Some(id.into()),
             participants: texts(&[user]),
             request_ids: texts(requests),

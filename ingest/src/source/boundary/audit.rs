@@ -197,7 +197,7 @@ fn set_call<'a>(event: &mut Event<'a>, request: &Request<'a>) {
             // The path may have an alias, the request's own id is what it stands for.
             let asked = ["id", "name"].into_iter().find_map(|name| said(request.asked.as_ref(), name));
             event.target = request.item("target_id").or(asked).or(event.target.take());
-            event.target_kind = event.target.is_some().then_some("target");
+            event.target_kind = event.target.is_some().then_some("target".into());
         }
         "sessions" => event.session_id = named(),
         "session-recordings" => {
@@ -250,7 +250,7 @@ fn session_end<'a>(event: &Event<'a>, request: Request<'a>) -> Result<Option<Eve
         source_code: event.source_code.clone(),
         actor: said(Some(&item), "user_id"),
         target: said(Some(&item), "target_id"),
-        target_kind: said(Some(&item), "target_id").map(|_| "target"),
+        target_kind: said(Some(&item), "target_id").map(|_| "target".into()),
         protocol: said(Some(&item), "type"),
         session_started_at: instant(&item, "created_time"),
         session_ended_at: ended,

@@ -152,7 +152,7 @@ impl<'a> Unit<'a> {
         event.session_id = object.text("PublicId").or(event.session_id);
         event.actor = object.json_at("User.PublicId").and_then(text);
         event.target = object.json_at("Target.PublicId").and_then(text);
-        event.target_kind = event.target.is_some().then_some("target");
+        event.target_kind = event.target.is_some().then_some("target".into());
         event.protocol = object.json("Endpoint").and_then(text).and_then(scheme);
         event.login = login(&object);
         event.detail = object.detail()?;

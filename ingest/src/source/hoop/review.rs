@@ -150,7 +150,7 @@ fn fact<'a>(
         source_type: Cow::Borrowed(source_type),
         action: peek(review, "type"),
         target: session.and_then(|session| session.target.clone()),
-        target_kind: session.and_then(|session| session.target_kind),
+        target_kind: session.and_then(|session| session.target_kind).map(Into::into),
         protocol: session.and_then(|session| session.protocol.clone()),
         session_id: session.map(|session| session.id.clone()).or_else(|| peek(review, "session")),
         request_ids: vec![id.clone()],

@@ -88,7 +88,7 @@ impl<'a> Session<'a> {
             actor: self.user.clone(),
             actor_kind: self.user_kind,
             target: self.target.clone(),
-            target_kind: self.target_kind,
+            target_kind: self.target_kind.map(Into::into),
             protocol: self.protocol.clone(),
             correlation_id: self.correlation_id.clone(),
             ..self.event(kind, source_type, path)

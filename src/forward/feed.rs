@@ -1,0 +1,146 @@
+//! What is forwarded next.
+//!
+//! A destination follows the commits of `events`: its place is a version of the table, and every row of every commit is
+//! given once, in the order of commits. Where the log no longer has the next commit, and to begin in the past, it goes
+//! over what the table has since a time, in the order of ingestion, and follows the commits from there. That may give
+//! events again, and leaves none out.
+
+use custody_ledger::{Commit, Follower};
+use custody_query::Engine;
+use custody_query::feed::FeedPlace;
+use custody_schemas::columns::{StoredEvent, read_events};
+use custody_schemas::time::Micros;
+use serde::{Deserialize, Serialize};
+
+use crate::exit::Failure;
+
+/// How far back a destination goes that was away for longer than the log is kept: a commit may hold events that were
+/// taken in before those of an earlier one. Files are committed within an hour or not at all.
+const OVERLAP_US: Micros = 2 * 3_600_000_000;
+
+/// How far a destination has come.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Position {
+    /// Everything of this version of `events` was given, but for what is still to be gone over.
+    pub(super) version: u64,
+    /// Rows of the next version that were given already.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub(super) rows: usize,
+    /// When the newest event was taken in that was given.
+    #[serde(default)]
+    pub(super) newest: Micros,
+    /// What is gone over before the commits are followed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) past: Option<Past>,
+}
+
+/// What is gone over in the order of ingestion.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Past {
+    /// Events that were taken in at this time or later.
+    pub(super) since: Micros,
+    /// The last of them that was given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) behind: Option<FeedPlace>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for it")]
+fn is_zero(rows: &usize) -> bool {
+    *rows == 0
+}
+
+/// Events, and the position behind them.
+#[derive(Debug)]
+pub(super) struct Chunk {
+    pub(super) events: Vec<StoredEvent>,
+    pub(super) position: Position,
+}
+
+impl Position {
+    /// Whatever is committed from now on.
+    pub(super) async fn now(follower: &Follower, now: Micros) -> Result<Self, Failure> {
+        Ok(Self { version: follower.newest().await?, newest: now, ..Self::default() })
+    }
+
+    /// Whatever was taken in at a time or later.
+    pub(super) async fn since(follower: &Follower, since: Micros) -> Result<Self, Failure> {
+        let past = Some(Past { since, behind: None });
+        Ok(Self { version: follower.newest().await?, newest: since, past, ..Self::default() })
+    }
+}
+
+/// The next events behind a position, about so many; `None` where there is nothing new. Whether the log has been cleaned
+/// since is only looked at by a thorough look.
+pub(super) async fn next(
+    engine: &Engine,
+    follower: &Follower,
+    at: &Position,
+    most: usize,
+    is_thorough: bool,
+) -> Result<Option<Chunk>, Failure> {
+    let mut position = at.clone();
+    if let Some(past) = &mut position.past {
+        let events = engine.events_since(past.since, past.behind.as_ref(), most).await?;
+        match events.last() {
+            Some(last) => {
+                past.behind = Some(FeedPlace::of(last));
+                position.newest = position.newest.max(last.ingested_at);
+            }
+            None => position.past = None,
+        }
+        return Ok(Some(Chunk { events, position }));
+    }
+    let mut events: Vec<StoredEvent> = Vec::new();
+    while events.len() < most {
+        let next = position.version + 1;
+        let files = match follower.commit(next).await? {
+            Commit::Added(files) => files,
+            // What was read so far is given first.
+            Commit::Missing if !events.is_empty() || !is_thorough => break,
+            Commit::Missing if follower.newest().await? < next => break,
+            Commit::Missing => return Ok(Some(from_the_past(follower, at).await?)),
+        };
+        let (mut seen, mut is_whole) = (0, true);
+        for file in files {
+            let Some(batches) = follower.rows(&file).await? else {
+                return Ok(Some(match events.is_empty() {
+                    true => from_the_past(follower, at).await?,
+                    false => Chunk { events, position },
+                }));
+            };
+            for batch in batches {
+                let skipped = position.rows.saturating_sub(seen).min(batch.num_rows());
+                let room = most.saturating_sub(events.len());
+                let taken = (batch.num_rows() - skipped).min(room);
+                is_whole &= skipped + taken == batch.num_rows();
+                seen += skipped + taken;
+                events.extend(read_events(&batch.slice(skipped, taken)).map_err(Failure::broken)?);
+                if !is_whole {
+                    break;
+                }
+            }
+            if !is_whole {
+                break;
+            }
+        }
+        match is_whole {
+            true => (position.version, position.rows) = (next, 0),
+            false => position.rows = seen,
+        }
+    }
+    if position == *at {
+        return Ok(None);
+    }
+    position.newest = events.iter().map(|event| event.ingested_at).fold(position.newest, Micros::max);
+    Ok(Some(Chunk { events, position }))
+}
+
+/// The log has been cleaned since.
+async fn from_the_past(follower: &Follower, at: &Position) -> Result<Chunk, Failure> {
+    let since = at.newest.saturating_sub(OVERLAP_US);
+    tracing::info!(
+        since = custody_schemas::time::to_rfc3339(since),
+        "the log no longer has the next commit: going over what is there since"
+    );
+    Ok(Chunk { events: Vec::new(), position: Position::since(follower, since).await? })
+}
