@@ -137,7 +137,7 @@ impl Engine {
         Box::pin(async move { self.read(AsOf::Newest, None).await?.linked(session_ids).await })
     }
 
-    /// Rows of a statement of Custody's own, as values.
+    /// Where destinations are, or one of them: the newest step of each.
     ///
     /// # Errors
     ///

@@ -3,7 +3,7 @@
 //! A destination follows the commits of `events`: its place is a version of the table, and every row of every commit is
 //! given once, in the order of commits. Where the log no longer has the next commit, and to begin in the past, it goes
 //! over what the table has since a time, in the order of ingestion, and follows the commits from there. That may give
-//! events again, and leaves none out.
+//! events again; what it could leave out is said at [`OVERLAP_US`].
 
 use custody_ledger::{Commit, Follower};
 use custody_query::Engine;
@@ -15,7 +15,8 @@ use serde::{Deserialize, Serialize};
 use crate::exit::Failure;
 
 /// How far back a destination goes that was away for longer than the log is kept: a commit may hold events that were
-/// taken in before those of an earlier one. Files are committed within an hour or not at all.
+/// taken in before those of an earlier one. A file is committed within an hour after it was written, or not at all; how long
+/// its rows waited to be written is not bounded, so what a process held for hours while others committed would be passed over.
 const OVERLAP_US: Micros = 2 * 3_600_000_000;
 
 /// How far a destination has come.
