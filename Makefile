@@ -94,5 +94,5 @@ compose: ## Check docker-compose.yml
 	@if ! $(COMPOSE) version >/dev/null 2>&1; then \
 	  printf '\n*** NO COMPOSE (%s): docker-compose.yml is NOT CHECKED\n\n' "$(COMPOSE)" >&2; \
 	else \
-	  $(COMPOSE) -f docker-compose.yml --profile gateways config --quiet && echo "docker-compose.yml: valid"; \
+	  $(COMPOSE) -f docker-compose.yml --profile gateways --profile dashboards config --quiet && echo "docker-compose.yml: valid"; \
 	fi
