@@ -69,6 +69,10 @@ test: lint compose ## The one test command: formatting, clippy, every test, with
 	@tests/open/spark-fetch.sh >/dev/null || printf '\n*** NO SPARK: the test that reads the ledger with it will be SKIPPED\n\n' >&2
 	@tests/opa/fetch.sh >/dev/null || printf '\n*** NO OPA: the test with a real policy engine will be SKIPPED\n\n' >&2
 	@$(call wanted,$(MAKE) --no-print-directory open-reader,NO PYTHON READER: the test that reads the ledger with other engines will be SKIPPED)
+	@$(call wanted,tests/siem/opensearch/fetch.sh >/dev/null,NO OPENSEARCH: the test that forwards to a real one will be SKIPPED)
+	@$(call wanted,command -v kcat >/dev/null,NO KCAT: the test that reads with it what is forwarded to Kafka will be SKIPPED)
+	python3 -B -m unittest discover -s tests/siem
+	python3 -B -m unittest discover -s tests/open
 	cargo test --workspace
 
 kafka: ## Fetch the Apache Kafka that the tests run against, and print its folder

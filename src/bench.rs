@@ -6,7 +6,9 @@
 //! `custody bench reports`: what each report takes.
 //! `custody bench search`: looking through recordings and searching them.
 //! `custody bench replay`: playing a long one.
+//! `custody bench forward`: from the ledger to a receiver.
 
+mod forward;
 mod replay;
 mod reports;
 mod search;
@@ -53,6 +55,7 @@ pub(crate) async fn run(config: &Config, bench: Bench) -> Result<(), Failure> {
         Bench::Reports(args) => return reports::run(config, &args).await,
         Bench::Search(args) => return search::run(config, &args).await,
         Bench::Replay(args) => return replay::run(config, &args).await,
+        Bench::Forward(args) => return forward::run(config, &args).await,
     };
     match args.part {
         BenchPart::All => all(config, &args).await,
@@ -412,18 +415,28 @@ async fn measure(
     }
 }
 
-/// CPU time of this process so far, from `/proc` (fields 14 and 15 of `stat`, in ticks of 10 ms).
+/// CPU time of this process so far.
 fn cpu_time() -> Result<Duration, Failure> {
-    let stat = std::fs::read_to_string("/proc/self/stat")?;
+    cpu_time_of(std::process::id())
+}
+
+/// CPU time of a process so far, from `/proc` (fields 14 and 15 of `stat`, in ticks of 10 ms).
+fn cpu_time_of(process: u32) -> Result<Duration, Failure> {
+    let stat = std::fs::read_to_string(format!("/proc/{process}/stat"))?;
     // The second field is the program's name, which may hold spaces, but ends at the last parenthesis.
     let fields = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
     let ticks: u64 = fields.split_whitespace().skip(11).take(2).filter_map(|field| field.parse::<u64>().ok()).sum();
     Ok(Duration::from_millis(ticks * 10))
 }
 
-/// Highest resident memory of this process so far, in bytes, from `/proc` (`VmHWM`).
+/// Highest resident memory of this process so far, in bytes.
 fn rss_bytes_max() -> Result<u64, Failure> {
-    let status = std::fs::read_to_string("/proc/self/status")?;
+    rss_bytes_max_of(std::process::id())
+}
+
+/// Highest resident memory of a process so far, in bytes, from `/proc` (`VmHWM`).
+fn rss_bytes_max_of(process: u32) -> Result<u64, Failure> {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status"))?;
     let kib =
         status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.trim().strip_suffix(" kB")?.parse::<u64>().ok());
     Ok(kib.unwrap_or(0) * 1024)

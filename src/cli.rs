@@ -699,6 +699,11 @@ pub(crate) enum MaintainWhat {
     ///
     /// `custody up` does it by itself as recordings end or go quiet. `custody search` finds what was looked through.
     Index,
+    /// Look for findings: exceptions of the reports in [watch], sources that have fallen silent
+    ///
+    /// `custody up` and `custody forward run` do it by themselves. A finding is told once, and again when it changes or
+    /// is over, as an event of the ledger: `custody sql 'SELECT * FROM findings'`, and it is forwarded.
+    Findings,
 }
 
 #[derive(Debug, Subcommand)]
@@ -758,6 +763,24 @@ pub(crate) enum Bench {
     ///
     /// The first run ingests the file, the second looks through it, each further one only opens and goes about.
     Replay(BenchReplay),
+    /// From the ledger to a receiver: catching up after an outage, keeping up, and from the beginning
+    ///
+    /// The receiver is Splunk's HTTP Event Collector as far as it is needed, on this machine; `custody forward run` is a
+    /// process of its own, whose CPU time and memory are told.
+    Forward(BenchForward),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct BenchForward {
+    /// Events that come in before anything is forwarded
+    #[arg(long, default_value_t = 600_000, value_parser = clap::value_parser!(u64).range(1..=1_000_000_000))]
+    pub(crate) events: u64,
+    /// Events a second that come in while they are forwarded
+    #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u64).range(4..=1_000_000))]
+    pub(crate) rate: u64,
+    /// For how long keeping up with them is measured, for example 60s
+    #[arg(long, value_name = "TIME", value_parser = parse_duration, default_value = "60s")]
+    pub(crate) time: Duration,
 }
 
 #[derive(Debug, Args)]

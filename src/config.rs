@@ -50,6 +50,7 @@ pub(crate) struct Config {
     pub(crate) recordings: Recordings,
     pub(crate) maintain: Maintain,
     pub(crate) retention: Retention,
+    pub(crate) watch: Watch,
     /// Where events are forwarded to.
     pub(crate) forward: Vec<Destination>,
 }
@@ -229,6 +230,35 @@ impl Maintain {
     }
 }
 
+/// `[watch]`: what is looked for without anybody asking, and told as events: they are forwarded like all others.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Watch {
+    /// Seconds between two looks of `custody up` and `custody forward run`; 0 where nothing is looked for.
+    pub(crate) every_seconds: u64,
+    /// Reports whose exceptions are findings.
+    pub(crate) reports: Vec<String>,
+    /// They are run for so many days, up to now.
+    pub(crate) days: u64,
+    /// A source from which nothing came for so many hours is a finding; 0 where it is not.
+    pub(crate) silent_hours: u64,
+    /// Seconds between two heartbeats, which say how much came in; 0 where there are none.
+    pub(crate) heartbeat_seconds: u64,
+}
+
+impl Default for Watch {
+    fn default() -> Self {
+        let reports = ["R02", "R03", "R05", "R06", "R07", "R09", "R12", "R14", "R15", "R19", "R24"];
+        Self {
+            every_seconds: 900,
+            reports: reports.map(str::to_owned).to_vec(),
+            days: 7,
+            silent_hours: 24,
+            heartbeat_seconds: 3600,
+        }
+    }
+}
+
 /// `[retention]`: for how many days after they came in rows are kept. Without a number they are kept for ever.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -398,6 +428,7 @@ impl Default for Config {
             recordings: Recordings::default(),
             maintain: Maintain::default(),
             retention: Retention::default(),
+            watch: Watch::default(),
             forward: Vec::new(),
         }
     }

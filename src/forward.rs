@@ -15,8 +15,10 @@ use custody_forward::schema::Schema;
 use custody_forward::sink::{Item, Sink};
 use custody_ledger::{Follower, Ledger};
 use custody_query::Engine;
+use custody_query::feed::Predicate;
 use custody_query::sessions::{LinkedSession, Time};
 use custody_schemas::columns::StoredEvent;
+use custody_schemas::event::Kind;
 use custody_schemas::forwarding::Step;
 use custody_schemas::table::Table;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -40,8 +42,11 @@ const LOOK_EVERY: Duration = Duration::from_millis(250);
 /// A cursor is not moved more often, where nothing else is asked for.
 const MOVE_EVERY: Duration = Duration::from_secs(1);
 
+/// How often it is counted how many events are waiting.
+const COUNT_EVERY: Duration = Duration::from_secs(15);
+
 /// Sessions whose access is looked up at once.
-const SESSIONS_AT_ONCE: usize = 1000;
+const SESSIONS_AT_ONCE: usize = 500;
 
 /// One of `[[forward]]`: where events are forwarded to.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -61,6 +66,9 @@ pub(crate) struct Destination {
     /// And none of these.
     #[serde(default)]
     pub(crate) except_kinds: Vec<String>,
+    /// And of those only events that meet this condition, as SQL writes it.
+    #[serde(default, rename = "where")]
+    pub(crate) condition: Option<String>,
     /// Fields that are replaced by `********` before an event leaves: `reason`, `action`, `detail`, ...
     #[serde(default)]
     pub(crate) mask: Vec<String>,
@@ -145,6 +153,9 @@ impl From<Start> for String {
 const MASKED: [&str; 10] =
     ["actor", "action", "target", "login", "reason", "remote_addr", "participants", "delegator", "ticket", "detail"];
 
+/// What stands for the source's own fields where they are masked.
+const MASKED_DETAIL: &str = "{\"masked\":true}";
+
 impl Destination {
     fn default_takeover() -> u64 {
         30
@@ -162,13 +173,16 @@ impl Destination {
             return Err(wrong("a name has 1 to 64 letters, digits, dots, dashes and underscores".to_owned()));
         }
         for kind in self.kinds.iter().chain(&self.except_kinds) {
-            if custody_schemas::event::Kind::from_name(kind).is_none() {
-                let all = custody_schemas::event::Kind::ALL.map(|kind| kind.as_str()).join(", ");
+            if Kind::from_name(kind).is_none() {
+                let all = Kind::ALL.map(|kind| kind.as_str()).join(", ");
                 return Err(wrong(format!("there is no kind {kind:?}. There are: {all}")));
             }
         }
         if let Some(field) = self.mask.iter().find(|field| !MASKED.contains(&field.as_str())) {
             return Err(wrong(format!("{field:?} cannot be masked. These can: {}", MASKED.join(", "))));
+        }
+        if let Some(sql) = &self.condition {
+            Predicate::check(sql).map_err(|error| wrong(format!("where: {error}")))?;
         }
         if !(1..=3600).contains(&self.takeover_seconds) {
             return Err(wrong("takeover_seconds is one of 1 to 3600".to_owned()));
@@ -179,14 +193,8 @@ impl Destination {
         self.receiver.sink(self.schema()).map_err(|refused| wrong(refused.to_string()))
     }
 
-    /// Whether it gets an event.
-    fn wants(&self, event: &StoredEvent) -> bool {
-        let is = |kinds: &[String]| kinds.iter().any(|kind| kind == event.event.kind.as_str());
-        (self.kinds.is_empty() || is(&self.kinds)) && !is(&self.except_kinds)
-    }
-
-    /// The event as it is sent.
-    fn item(&self, stored: &StoredEvent, access: &[Access]) -> Item {
+    /// The event as it is sent, for the first time or again because more may be known of its access.
+    fn item(&self, stored: &StoredEvent, access: &[Access], revision: u32) -> Item {
         let StoredEvent { event, source, topic, partition, offset, index, broker_at, ingested_at } = stored;
         let mut event = event.clone();
         let mut access = access.to_vec();
@@ -197,7 +205,13 @@ impl Destination {
                 }
             };
             match field.as_str() {
-                "actor" => hide(&mut event.actor),
+                "actor" => {
+                    hide(&mut event.actor);
+                    // A finding names the person there.
+                    if event.kind == Kind::Finding {
+                        event.detail = MASKED_DETAIL.to_owned();
+                    }
+                }
                 "action" => hide(&mut event.action),
                 "target" => hide(&mut event.target),
                 "login" => hide(&mut event.login),
@@ -213,7 +227,7 @@ impl Destination {
                     reasons.for_each(|reason| *reason = "********".to_owned());
                 }
                 "participants" => event.participants.fill("********".into()),
-                _ => event.detail = "{\"masked\":true}".to_owned(),
+                _ => event.detail = MASKED_DETAIL.to_owned(),
             }
         }
         let notice = Notice {
@@ -228,10 +242,46 @@ impl Destination {
                 ingested_at: *ingested_at,
             },
             access: &access,
-            revision: 0,
+            revision,
         };
         let bytes_max = self.event_bytes_max.unwrap_or_else(|| self.receiver.default_bytes_max());
         self.receiver.item(&notice, self.schema(), bytes_max)
+    }
+}
+
+/// Which events a destination gets.
+struct Filter {
+    kinds: Vec<String>,
+    except_kinds: Vec<String>,
+    condition: Option<Predicate>,
+}
+
+impl Filter {
+    /// # Errors
+    ///
+    /// When its condition is none.
+    async fn of(engine: &Engine, destination: &Destination) -> Result<Self, Failure> {
+        let condition =
+            match &destination.condition {
+                Some(sql) => Some(engine.predicate(sql).await.map_err(|error| {
+                    Failure::usage(anyhow::anyhow!("forward {:?}: where: {error}", destination.name))
+                })?),
+                None => None,
+            };
+        let Destination { kinds, except_kinds, .. } = destination.clone();
+        Ok(Self { kinds, except_kinds, condition })
+    }
+
+    /// Takes out what the destination does not get. Returns how many events that were.
+    fn apply(&self, events: &mut Vec<StoredEvent>) -> Result<usize, Failure> {
+        let all = events.len();
+        let is = |kinds: &[String], event: &StoredEvent| kinds.iter().any(|kind| kind == event.event.kind.as_str());
+        events.retain(|event| (self.kinds.is_empty() || is(&self.kinds, event)) && !is(&self.except_kinds, event));
+        if let Some(condition) = self.condition.as_ref().filter(|_| !events.is_empty()) {
+            let mut met = condition.meet(events)?.into_iter();
+            events.retain(|_| met.next().unwrap_or(false));
+        }
+        Ok(all - events.len())
     }
 }
 
@@ -262,9 +312,13 @@ pub(crate) async fn follow(config: &Config, ledger: &Ledger, stop: watch::Receiv
         return Ok(());
     }
     let engine = Arc::new(Engine::open(ledger, config.limits(), &config.vocabulary()).await?);
-    let forwarding = destinations.into_iter().map(|(destination, sink)| {
+    let mut filters = Vec::new();
+    for (destination, _) in &destinations {
+        filters.push(Filter::of(&engine, destination).await?);
+    }
+    let forwarding = destinations.into_iter().zip(filters).map(|((destination, sink), filter)| {
         let (engine, ledger, stop) = (engine.clone(), ledger.clone(), stop.clone());
-        tokio::spawn(async move { keep_forwarding(&engine, &ledger, destination, sink, stop).await })
+        tokio::spawn(async move { keep_forwarding(&engine, &ledger, &destination, &filter, sink, stop).await })
     });
     for done in futures::future::join_all(forwarding).await {
         done.map_err(Failure::broken)?;
@@ -275,14 +329,15 @@ pub(crate) async fn follow(config: &Config, ledger: &Ledger, stop: watch::Receiv
 async fn keep_forwarding(
     engine: &Arc<Engine>,
     ledger: &Ledger,
-    destination: Destination,
+    destination: &Destination,
+    filter: &Filter,
     sink: Box<dyn Sink>,
     mut stop: watch::Receiver<bool>,
 ) {
     let name = destination.name.clone();
     let delivery = Delivery::new(sink, Patience::default());
     while !*stop.borrow() {
-        let forwarder = Forwarder::open(engine, ledger, &destination, &delivery).await;
+        let forwarder = Forwarder::open(engine, ledger, (destination, filter), &delivery).await;
         let done = match forwarder {
             Ok(mut forwarder) => forwarder.run(&mut stop).await,
             Err(failure) => Err(failure),
@@ -302,6 +357,7 @@ async fn keep_forwarding(
 struct Forwarder<'a> {
     engine: &'a Arc<Engine>,
     destination: &'a Destination,
+    filter: &'a Filter,
     delivery: &'a Delivery<dyn Sink>,
     follower: Follower,
     cursor: Cursor,
@@ -311,6 +367,7 @@ struct Forwarder<'a> {
     lease: Duration,
     position: Position,
     moved_at: Instant,
+    counted_at: Option<Instant>,
     sent: i64,
     dead: i64,
     filtered: i64,
@@ -328,12 +385,13 @@ impl<'a> Forwarder<'a> {
     async fn open(
         engine: &'a Arc<Engine>,
         ledger: &Ledger,
-        destination: &'a Destination,
+        (destination, filter): (&'a Destination, &'a Filter),
         delivery: &'a Delivery<dyn Sink>,
     ) -> Result<Self, Failure> {
         Ok(Self {
             engine,
             destination,
+            filter,
             delivery,
             follower: ledger.follower(Table::Events)?,
             cursor: Cursor::open(ledger, &destination.name).await?,
@@ -341,6 +399,7 @@ impl<'a> Forwarder<'a> {
             lease: Duration::from_secs(destination.takeover_seconds),
             position: Position::default(),
             moved_at: Instant::now(),
+            counted_at: None,
             sent: 0,
             dead: 0,
             filtered: 0,
@@ -430,6 +489,7 @@ impl<'a> Forwarder<'a> {
             if *stop.borrow() {
                 return Ok(());
             }
+            self.measure_lag().await?;
             let left = not_before.saturating_duration_since(Instant::now());
             if next.is_none() && !left.is_zero() {
                 tokio::select! {
@@ -450,7 +510,8 @@ impl<'a> Forwarder<'a> {
                 Some(ready) => Some(ready),
                 None => {
                     let at = self.position.clone();
-                    prepare(self.engine, &self.follower, self.destination, at, std::mem::take(&mut is_thorough)).await?
+                    let is_thorough = std::mem::take(&mut is_thorough);
+                    prepare(self.engine, &self.follower, (self.destination, self.filter), at, is_thorough).await?
                 }
             };
             let Some(ready) = ready else {
@@ -463,10 +524,10 @@ impl<'a> Forwarder<'a> {
             }
             let mut deliver = std::pin::pin!(self.delivery.deliver(&ready.items, stop));
             // What comes next is made ready while this is on its way.
-            let (engine, follower, destination) = (self.engine.clone(), self.follower.clone(), self.destination);
+            let (engine, follower) = (self.engine.clone(), self.follower.clone());
+            let to = (self.destination, self.filter);
             let behind = ready.position.clone();
-            let mut preparing =
-                std::pin::pin!(async move { prepare(&engine, &follower, destination, behind, false).await });
+            let mut preparing = std::pin::pin!(async move { prepare(&engine, &follower, to, behind, false).await });
             let mut prepared = None;
             let mut tick = tokio::time::interval(self.lease / 3);
             tick.reset();
@@ -478,7 +539,12 @@ impl<'a> Forwarder<'a> {
                         Err(_stopped) => return Ok(()),
                     },
                     done = &mut preparing, if prepared.is_none() => prepared = Some(done),
-                    _ = tick.tick() => if !self.commit().await? { return Ok(()) },
+                    _ = tick.tick() => {
+                        if !self.commit().await? {
+                            return Ok(());
+                        }
+                        self.measure_lag().await?;
+                    }
                     // That it fails, or no longer does, is written down at once.
                     Ok(()) = state.changed() => {
                         let is_news = matches!(&*state.borrow_and_update(), State::Delivering)
@@ -501,8 +567,8 @@ impl<'a> Forwarder<'a> {
             self.sent += count(ready.items.len() - rows.len());
             self.dead += count(rows.len());
             self.filtered += count(ready.filtered);
+            self.measure(&ready, rows.len());
             self.position = ready.position;
-            self.measure(ready.items.len() - rows.len(), rows.len());
             if self.moved_at.elapsed() >= MOVE_EVERY || !rows.is_empty() {
                 if !self.commit().await? {
                     return Ok(());
@@ -514,19 +580,39 @@ impl<'a> Forwarder<'a> {
                 None => preparing.await?,
             };
             // What is not worth a file of its own waits for more.
-            if pause > LOOK_EVERY && next.as_ref().is_some_and(|next| next.items.len() < CHUNK_EVENTS / 2) {
+            let is_little = |next: &Ready| !next.items.is_empty() && next.items.len() < CHUNK_EVENTS / 2;
+            if pause > LOOK_EVERY && next.as_ref().is_some_and(is_little) {
                 next = None;
                 (not_before, was_idle) = (Instant::now() + pause, true);
             }
         }
     }
 
-    fn measure(&self, sent: usize, dead: usize) {
+    fn measure(&self, ready: &Ready, dead: usize) {
         let name = || self.destination.name.clone();
+        let sent = ready.items.len() - dead;
         metrics::counter!("custody_forward_sent_total", "destination" => name()).increment(sent as u64);
         metrics::counter!("custody_forward_dead_total", "destination" => name()).increment(dead as u64);
-        let behind_s = (now() - self.position.newest).max(0) as f64 / 1e6;
-        metrics::gauge!("custody_forward_behind_seconds", "destination" => name()).set(behind_s);
+        metrics::counter!("custody_forward_filtered_total", "destination" => name()).increment(ready.filtered as u64);
+        // Of all that were sent at once, the one that waited longest.
+        if let Some(oldest) = ready.events.iter().map(|event| event.ingested_at).min() {
+            let waited_s = (now() - oldest).max(0) as f64 / 1e6;
+            metrics::histogram!("custody_forward_latency_seconds", "destination" => name()).record(waited_s);
+        }
+    }
+
+    /// Says how much is waiting, now and then.
+    async fn measure_lag(&mut self) -> Result<(), Failure> {
+        if self.counted_at.is_some_and(|at| at.elapsed() < COUNT_EVERY) {
+            return Ok(());
+        }
+        self.counted_at = Some(Instant::now());
+        let behind = self.engine.behind(self.position.newest).await?;
+        let name = || self.destination.name.clone();
+        let waiting_s = behind.oldest.map_or(0.0, |Time(at)| (now() - at).max(0) as f64 / 1e6);
+        metrics::gauge!("custody_forward_behind_events", "destination" => name()).set(behind.events as f64);
+        metrics::gauge!("custody_forward_behind_seconds", "destination" => name()).set(waiting_s);
+        Ok(())
     }
 }
 
@@ -534,60 +620,250 @@ impl<'a> Forwarder<'a> {
 async fn prepare(
     engine: &Engine,
     follower: &Follower,
-    destination: &Destination,
+    (destination, filter): (&Destination, &Filter),
     position: Position,
     is_thorough: bool,
 ) -> Result<Option<Ready>, Failure> {
-    let Some(Chunk { mut events, position }) =
+    if let Some(again) = feed::again(engine, &position, now(), SESSIONS_AT_ONCE).await? {
+        return look_again(engine, destination, filter, again).await.map(Some);
+    }
+    let Some(Chunk { mut events, mut position }) =
         feed::next(engine, follower, &position, CHUNK_EVENTS, is_thorough).await?
     else {
         return Ok(None);
     };
-    let all = events.len();
-    events.retain(|event| destination.wants(event));
-    let filtered = all - events.len();
-    let access = access_of(engine, &events).await?;
-    let none: &[Access] = &[];
-    let items = events.iter().map(|event| {
-        let key = event.event.session_id.as_deref().map(|id| (event.source.as_str(), id));
-        destination.item(event, key.and_then(|key| access.get(&key)).map_or(none, Vec::as_slice))
-    });
-    let items = items.collect();
-    drop(access);
+    feed::skip_turns(&mut position, now());
+    let filtered = filter.apply(&mut events)?;
+    let items = items_of(engine, destination, &events).await?;
     Ok(Some(Ready { items, events, filtered, position }))
 }
 
-/// What gave access to the sessions of these events, by source and session.
-async fn access_of<'e>(
+/// Events as they are sent for the first time.
+async fn items_of(engine: &Engine, destination: &Destination, events: &[StoredEvent]) -> Result<Vec<Item>, Failure> {
+    let linked = linked_of(engine, events).await?;
+    let items = events.iter().map(|event| {
+        let access = linked_to(&linked, event).map(access_to).unwrap_or_default();
+        destination.item(event, &access, 0)
+    });
+    Ok(items.collect())
+}
+
+/// Of starts of sessions those to whose access something is new, as they are sent again.
+async fn look_again(
     engine: &Engine,
-    events: &'e [StoredEvent],
-) -> Result<HashMap<(&'e str, &'e str), Vec<Access>>, Failure> {
-    let key = |event: &'e StoredEvent| Some((event.source.as_str(), event.event.session_id.as_deref()?));
-    let mut keys: Vec<(&str, &str)> = events.iter().filter_map(key).collect();
-    keys.sort_unstable();
-    keys.dedup();
-    let mut access = HashMap::new();
-    for some in keys.chunks(SESSIONS_AT_ONCE) {
-        let ids: Vec<&str> = some.iter().map(|(_, id)| *id).collect();
-        let mut linked: HashMap<(String, String), LinkedSession> = HashMap::new();
-        for session in engine.linked_sessions(&ids).await? {
-            linked.insert((session.session.source.clone(), session.session.session_id.clone()), session);
+    destination: &Destination,
+    filter: &Filter,
+    again: feed::Again,
+) -> Result<Ready, Failure> {
+    let feed::Again { mut starts, known_after, revision, position } = again;
+    filter.apply(&mut starts)?;
+    let (mut events, mut items) = (Vec::new(), Vec::new());
+    if let Some(first) = starts.iter().map(|start| start.ingested_at).min() {
+        let linked = linked_of(engine, &starts).await?;
+        let links = || linked.values().flatten().flat_map(|session| &session.links);
+        let event_ids: Vec<&str> = links().flat_map(|link| &link.link_event_ids).map(String::as_str).collect();
+        let decision_ids: Vec<&str> = links().filter_map(|link| link.decision_id.as_deref()).collect();
+        let facts = engine.facts_after(first + known_after, &event_ids, &decision_ids).await?;
+        let mut newest: HashMap<&str, i64> = HashMap::new();
+        for fact in &facts {
+            let ids = fact.request_ids.iter().chain([&fact.event_id]).chain(&fact.decision_id);
+            for id in ids {
+                let at = newest.entry(id).or_insert(fact.ingested_at.0);
+                *at = fact.ingested_at.0.max(*at);
+            }
         }
-        for key in some {
-            let Some(session) = linked.remove(&(key.0.to_owned(), key.1.to_owned())) else { continue };
-            let links = session.links.into_iter().map(|link| Access {
-                link_method: link.link_method,
-                request_id: link.request_id,
-                decision_id: link.decision_id,
-                reason: link.reason,
-                approvers: link.approvers,
-                approved_at: link.approved_at.map(|Time(at)| at),
-                expires_at: link.access_expires_at.map(|Time(at)| at),
-                tickets: link.tickets,
-                approved_before_start: link.approved_before_start,
-            });
-            access.insert(*key, links.collect());
+        for start in starts {
+            let Some(session) = linked_to(&linked, &start) else { continue };
+            let is_new = |id: &String| newest.get(id.as_str()).is_some_and(|at| *at > start.ingested_at + known_after);
+            let is_known_better = session
+                .links
+                .iter()
+                .any(|link| link.link_event_ids.iter().chain(&link.request_id).chain(&link.decision_id).any(is_new));
+            if is_known_better {
+                items.push(destination.item(&start, &access_to(session), revision));
+                events.push(start);
+            }
         }
     }
-    Ok(access)
+    Ok(Ready { items, events, filtered: 0, position })
+}
+
+/// The sessions of these events with what gave access to them, by their ids.
+async fn linked_of(engine: &Engine, events: &[StoredEvent]) -> Result<HashMap<String, Vec<LinkedSession>>, Failure> {
+    let mut ids: Vec<&str> = events.iter().filter_map(|event| event.event.session_id.as_deref()).collect();
+    ids.sort_unstable();
+    ids.dedup();
+    let mut linked: HashMap<String, Vec<LinkedSession>> = HashMap::new();
+    for some in ids.chunks(SESSIONS_AT_ONCE) {
+        for session in engine.linked_sessions(some).await? {
+            linked.entry(session.session.session_id.clone()).or_default().push(session);
+        }
+    }
+    Ok(linked)
+}
+
+/// The session of an event. What Custody itself tells of a session names no source: there, it must be the only one.
+fn linked_to<'l>(
+    linked: &'l HashMap<String, Vec<LinkedSession>>,
+    StoredEvent { event, source, .. }: &StoredEvent,
+) -> Option<&'l LinkedSession> {
+    match linked.get(event.session_id.as_deref()?)?.as_slice() {
+        [only] if source == "custody" => Some(only),
+        all => all.iter().find(|session| session.session.source == *source),
+    }
+}
+
+fn access_to(session: &LinkedSession) -> Vec<Access> {
+    let access = session.links.iter().map(|link| Access {
+        link_method: link.link_method.clone(),
+        request_id: link.request_id.clone(),
+        decision_id: link.decision_id.clone(),
+        reason: link.reason.clone(),
+        approvers: link.approvers.clone(),
+        approved_at: link.approved_at.map(|Time(at)| at),
+        expires_at: link.access_expires_at.map(|Time(at)| at),
+        tickets: link.tickets.clone(),
+        approved_before_start: link.approved_before_start,
+    });
+    access.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use custody_ingest::direct::{Content, Direct};
+    use custody_ingest::source::{Source, SourceKind};
+    use custody_ledger::{Location, Stream};
+    use custody_query::{Limits, Vocabulary};
+    use serde_json::json;
+
+    use super::*;
+
+    /// When the session's start was taken in.
+    const T: i64 = 1_780_000_000_000_000;
+    const MINUTE: i64 = 60_000_000;
+
+    /// A ledger into which events come at chosen times.
+    struct World {
+        _folder: tempfile::TempDir,
+        direct: Direct,
+        stream: Stream,
+        next: i64,
+        engine: Engine,
+        destination: Destination,
+        filter: Filter,
+    }
+
+    impl World {
+        async fn new() -> Self {
+            let folder = tempfile::tempdir().unwrap();
+            let location = Location::parse(&folder.path().to_string_lossy(), HashMap::new()).unwrap();
+            let ledger = Ledger::create(location).await.unwrap();
+            let mut direct = Direct::open(&ledger).await.unwrap();
+            let stream = Stream { cluster: "test".to_owned(), topic: "audit".to_owned(), partition: 0 };
+            direct.begin(&stream).await.unwrap();
+            let engine = Engine::open(&ledger, Limits::default(), &Vocabulary::default()).await.unwrap();
+            let destination: Destination = serde_json::from_value(json!({
+                "name": "siem", "kind": "webhook", "url": "https://siem.example/in", "secrets": ["secret"]
+            }))
+            .unwrap();
+            let filter = Filter::of(&engine, &destination).await.unwrap();
+            Self { _folder: folder, direct, stream, next: 0, engine, destination, filter }
+        }
+
+        async fn comes(&mut self, at: i64, event: Value) {
+            let value = event.to_string().into_bytes();
+            let source = Source::new(SourceKind::Teleport);
+            let content = Content { source: &source, sent_at: Some(at), key: None, headers: &[], value: &value };
+            self.direct.place((&self.stream, self.next), &content, at).unwrap();
+            self.direct.commit().await.unwrap();
+            self.next += 1;
+        }
+
+        /// What is sent again at a time. The position is then behind it.
+        async fn again(&self, position: &mut Position, now: i64) -> Vec<(u32, Value)> {
+            let mut sent = Vec::new();
+            while let Some(again) = feed::again(&self.engine, position, now, 2).await.unwrap() {
+                let revision = again.revision;
+                let ready = look_again(&self.engine, &self.destination, &self.filter, again).await.unwrap();
+                *position = ready.position;
+                sent.extend(
+                    ready.items.iter().map(|item| (revision, serde_json::from_slice(item.body.as_ref()).unwrap())),
+                );
+            }
+            sent
+        }
+    }
+
+    fn start(session: &str, request: Option<&str>) -> Value {
+        json!({
+            "event": "session.start", "code": "T2000I", "uid": format!("start-{session}"), "sid": session,
+            "time": "2026-05-28T20:26:40Z", "cluster_name": "root", "user": "mira", "user_kind": 1, "login": "root",
+            "server_hostname": "db-1", "proto": "ssh", "access_requests": request.into_iter().collect::<Vec<_>>()
+        })
+    }
+
+    fn review(request: &str, uid: &str) -> Value {
+        json!({
+            "event": "access_request.review", "code": "T5002I", "uid": uid, "time": "2026-05-28T20:28:40Z",
+            "cluster_name": "root", "id": request, "state": "APPROVED", "proposed_state": "APPROVED",
+            "reviewer": "otto", "reason": "ok"
+        })
+    }
+
+    #[tokio::test]
+    async fn what_becomes_known_of_a_session_later_is_sent_once_more() {
+        let mut world = World::new().await;
+        world
+            .comes(
+                T - MINUTE,
+                json!({
+                    "event": "access_request.create", "code": "T5000I", "uid": "r1-create", "id": "r1",
+                    "time": "2026-05-28T20:20:00Z", "cluster_name": "root", "user": "mira", "user_kind": 1,
+                    "state": "PENDING", "reason": "OPS-1", "roles": ["dba"]
+                }),
+            )
+            .await;
+        let mut position = Position { newest: T - MINUTE, ..Position::default() }.with_turns();
+        for (session, request) in [("s1", Some("r1")), ("s2", Some("r2")), ("s3", None)] {
+            world.comes(T, start(session, request)).await;
+        }
+        position.newest = T;
+        // Nothing has come since.
+        assert_eq!(world.again(&mut position, T + MINUTE - 1).await, []);
+        assert_eq!(world.again(&mut position, T + 2 * MINUTE).await, []);
+        // It was approved two minutes after the session had begun.
+        world.comes(T + 2 * MINUTE, review("r1", "r1-review")).await;
+        position.newest = T + 2 * MINUTE;
+        assert_eq!(world.again(&mut position, T + 9 * MINUTE).await, []);
+        let sent = world.again(&mut position, T + 11 * MINUTE).await;
+        let [(2, again)] = sent.as_slice() else { panic!("{sent:?}") };
+        assert_eq!(
+            ["event_id", "kind", "session_id"].map(|name| again[name].as_str().unwrap()),
+            ["teleport/root/start-s1", "session.start", "s1"]
+        );
+        assert_eq!(again["revision"], 2);
+        assert_eq!(
+            (&again["access"][0]["approvers"], &again["access"][0]["request_id"]),
+            (&json!(["otto"]), &json!("r1"))
+        );
+        // Within the hour nothing more is heard of it; of the other one, which names a request that nobody knew.
+        world.comes(T + 40 * MINUTE, review("r2", "r2-review")).await;
+        position.newest = T + 40 * MINUTE;
+        let sent = world.again(&mut position, T + 61 * MINUTE).await;
+        let [(3, again)] = sent.as_slice() else { panic!("{sent:?}") };
+        assert_eq!((&again["session_id"], &again["access"][0]["approvers"]), (&json!("s2"), &json!(["otto"])));
+        assert_eq!(world.again(&mut position, T + 25 * 60 * MINUTE).await, []);
+    }
+
+    #[tokio::test]
+    async fn what_is_long_past_when_it_is_sent_is_not_looked_at_again() {
+        let mut world = World::new().await;
+        world.comes(T, start("s1", Some("r1"))).await;
+        world.comes(T + 2 * MINUTE, review("r1", "r1-review")).await;
+        let mut position = Position { newest: T - MINUTE, ..Position::default() }.with_turns();
+        // Both are sent two days later.
+        position.newest = T + 2 * MINUTE;
+        feed::skip_turns(&mut position, T + 2 * 1440 * MINUTE);
+        assert_eq!(world.again(&mut position, T + 2 * 1440 * MINUTE).await, []);
+    }
 }

@@ -21,6 +21,7 @@ mod run;
 mod search;
 mod show;
 mod shutdown;
+mod watch;
 mod wire;
 
 use std::process::ExitCode;

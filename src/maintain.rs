@@ -27,6 +27,7 @@ pub(crate) async fn run(config: &Config, args: Maintain) -> Result<(), Failure> 
         None => tables::tables(config, &args.tables).await,
         Some(MaintainWhat::Redecode) => redecode(config).await,
         Some(MaintainWhat::Index) => index::index(config).await,
+        Some(MaintainWhat::Findings) => crate::watch::look(config).await,
     }
 }
 

@@ -24,6 +24,7 @@ pub(crate) async fn up(config: Config, listen: &Listen) -> Result<(), Failure> {
         return Err(nothing_comes_in());
     }
     forward::check(&config)?;
+    crate::watch::check(&config)?;
     let stop = shutdown::requested(None)?;
     let health = Health::default();
     let metrics = install_metrics()?;
@@ -67,7 +68,11 @@ pub(crate) async fn up(config: Config, listen: &Listen) -> Result<(), Failure> {
         let Some(ledger) = wait_for_ledger(&location, stop.clone()).await? else { return Ok(()) };
         forward::follow(&config, &ledger, stop.clone()).await
     };
-    tokio::try_join!(ingesting, serving, collecting, following, maintaining, indexing, forwarding).map(drop)
+    let watching = async {
+        let Some(ledger) = wait_for_ledger(&location, stop.clone()).await? else { return Ok(()) };
+        crate::watch::follow(&config, &ledger, stop.clone()).await
+    };
+    tokio::try_join!(ingesting, serving, collecting, following, maintaining, indexing, forwarding, watching).map(drop)
 }
 
 fn nothing_comes_in() -> Failure {

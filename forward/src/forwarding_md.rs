@@ -56,6 +56,19 @@ fn examples_are_what_is_written() {
     assert!(PAGE.contains(&examples), "is not in FORWARDING.md:\n{examples}=====");
 }
 
+#[test]
+fn findings_and_heartbeats_are_shown_as_they_are_written() {
+    let shown = [
+        (Schema::Ocsf, corpus::finding()),
+        (Schema::Ecs, corpus::finding()),
+        (Schema::Cef, corpus::finding()),
+        (Schema::Custody, corpus::heartbeat()),
+    ]
+    .map(|(schema, case)| format!("`{}`:\n\n{}", schema.as_str(), shown(&schema.write(&case.notice(), usize::MAX))))
+    .join("\n");
+    assert!(PAGE.contains(&shown), "is not in FORWARDING.md:\n{shown}=====");
+}
+
 /// Every name of a table, with those of the tables in it.
 fn names(value: &toml::Value, path: &str, found: &mut BTreeSet<String>) {
     if let toml::Value::Table(table) = value {
@@ -76,6 +89,10 @@ fn destinations_are_understood() {
         let [toml::Value::Table(table)] = config["forward"].as_array().unwrap().as_slice() else { panic!("{block}") };
         let mut table = table.clone();
         assert!(table.remove("name").is_some(), "{block}");
+        // What every destination has, whoever receives, is the binary's.
+        for name in ["kinds", "except_kinds", "where", "start", "mask"] {
+            table.remove(name);
+        }
         let schema = table.remove("schema").map(|name| Schema::from_name(name.as_str().unwrap()).unwrap());
         let receiver: Receiver = table.clone().try_into().unwrap_or_else(|error| panic!("{error}: {block}"));
         // What is not known would be left out.

@@ -15,6 +15,7 @@ pub mod cef;
 pub mod custody;
 mod cut;
 pub mod ecs;
+mod finding;
 mod json;
 pub mod leef;
 pub mod ocsf;
@@ -32,6 +33,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::notice::{Access, Notice};
+use finding::Finding;
 use json::Json;
 
 /// What the product is called by receivers.
@@ -61,7 +63,7 @@ impl Schema {
     pub const ALL: [Self; 5] = [Self::Custody, Self::Ocsf, Self::Ecs, Self::Cef, Self::Leef];
 
     /// No limit on the size of an event may be lower, in bytes: what is never cut has to fit.
-    pub const BYTES_MIN: usize = 4096;
+    pub const BYTES_MIN: usize = 5120;
 
     /// The name in a configuration.
     pub fn as_str(self) -> &'static str {
@@ -88,19 +90,42 @@ impl Schema {
     pub fn write(self, notice: &Notice<'_>, bytes_max: usize) -> String {
         let bytes_max = bytes_max.max(Self::BYTES_MIN);
         // What sort of event it is follows from all of it, also where it is written shorter.
+        let gist = Gist::of(notice);
+        let brief = gist.brief();
+        let gist_of = |whole_bytes: Option<usize>| if whole_bytes.is_some() { &brief } else { &gist };
         match self {
             Self::Custody => cut::fit(notice, bytes_max, custody::write),
             Self::Ocsf => {
-                let plan = ocsf::Plan::of(notice);
-                cut::fit(notice, bytes_max, |notice, whole_bytes| ocsf::write(notice, plan, whole_bytes))
+                let plan = ocsf::Plan::of(notice, &gist);
+                cut::fit(notice, bytes_max, |notice, bytes| ocsf::write(notice, gist_of(bytes), plan, bytes))
             }
             Self::Ecs => {
-                let plan = ecs::Plan::of(notice);
-                cut::fit(notice, bytes_max, |notice, whole_bytes| ecs::write(notice, plan, whole_bytes))
+                let plan = ecs::Plan::of(notice, &gist);
+                cut::fit(notice, bytes_max, |notice, bytes| ecs::write(notice, gist_of(bytes), plan, bytes))
             }
-            Self::Cef => cut::fit(notice, bytes_max, cef::write),
-            Self::Leef => cut::fit(notice, bytes_max, leef::write),
+            Self::Cef => cut::fit(notice, bytes_max, |notice, bytes| cef::write(notice, gist_of(bytes), bytes)),
+            Self::Leef => cut::fit(notice, bytes_max, |notice, bytes| leef::write(notice, gist_of(bytes), bytes)),
         }
+    }
+}
+
+/// What is told of an event as a whole, however short it is written.
+#[derive(Debug)]
+struct Gist {
+    severity: Severity,
+    finding: Option<Finding>,
+}
+
+impl Gist {
+    fn of(notice: &Notice<'_>) -> Self {
+        let finding = Finding::of(notice);
+        let severity = finding.as_ref().map_or_else(|| Severity::of(notice), Finding::severity);
+        Self { severity, finding }
+    }
+
+    /// The same for an event whose texts are cut, `detail` first.
+    fn brief(&self) -> Self {
+        Self { severity: self.severity, finding: self.finding.as_ref().map(Finding::brief) }
     }
 }
 
@@ -113,10 +138,14 @@ const ID_BYTES_MAX: usize = 256;
 /// Where it has, `sha256:` and its hash. Where the source gave no id, the coordinates of the record, which are little
 /// longer than the name of its topic.
 pub fn event_id<'n>(notice: &'n Notice<'_>) -> Cow<'n, str> {
-    let id = notice.event.event_id.as_ref();
-    if id.is_empty() {
-        return Cow::Owned(format!("kafka/{}", place(notice)));
+    match notice.event.event_id.as_ref() {
+        "" => Cow::Owned(format!("kafka/{}", place(notice))),
+        id => id_to_keep(id),
     }
+}
+
+/// An id as it is where a receiver can keep it, and else its hash.
+fn id_to_keep(id: &str) -> Cow<'_, str> {
     // Without those it is the same text in every schema and protocol.
     if id.len() <= ID_BYTES_MAX && !id.contains(|letter: char| letter.is_control() || matches!(letter, '"' | '\\')) {
         return Cow::Borrowed(id);
@@ -188,7 +217,7 @@ const MESSAGE_CHARS_MAX: usize = 500;
 fn message(notice: &Notice<'_>) -> String {
     let event = &notice.event;
     let mut line = match event.kind {
-        Kind::Other if !event.source_type.is_empty() => event.source_type.to_string(),
+        Kind::Other | Kind::Finding if !event.source_type.is_empty() => event.source_type.to_string(),
         kind => kind.as_str().to_owned(),
     };
     let outcome = event.outcome.map(Outcome::as_str);

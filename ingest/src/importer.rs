@@ -23,7 +23,7 @@ use crate::consumer::now;
 use crate::direct::{Content, Direct, DirectError};
 use crate::hex;
 use crate::import::{Found, Keys, Reader, Summary, Unit};
-use crate::source::custody::{FindingRecord, IMPORT, ImportRecord, MemberRecord};
+use crate::source::custody::{DefectRecord, IMPORT, ImportRecord, MemberRecord};
 use crate::source::{IMPORTED, Settings, Source, SourceKind};
 
 /// Name of the place where the cursors of imported objects are, beside the Kafka clusters.
@@ -306,7 +306,7 @@ fn tell(found: &Found, report: &Report, members: &[Member], records: i64, by: Op
             .summary
             .findings
             .iter()
-            .map(|finding| FindingRecord { kind: finding.kind, file: finding.file.as_deref(), detail: &finding.detail })
+            .map(|finding| DefectRecord { kind: finding.kind, file: finding.file.as_deref(), detail: &finding.detail })
             .collect(),
     };
     // A struct of texts and numbers is always JSON.

@@ -13,7 +13,9 @@ use crate::direct::{Content, Direct, DirectError};
 use crate::source::custody::{LOSS, LossRecord};
 use crate::source::{Source, SourceKind};
 
-pub use crate::source::custody::{RETENTION, RetentionRecord};
+pub use crate::source::custody::{
+    FINDING, FindingRecord, HEARTBEAT, HeartbeatRecord, RETENTION, RetentionRecord, SourceCount,
+};
 
 /// Writes Custody's own records.
 #[derive(Debug)]
@@ -74,6 +76,48 @@ impl Journal {
         let topic = format!("custody/{LOSS}/{}/{}", of.cluster, of.topic);
         let stream = Stream { cluster: "custody".to_owned(), topic, partition: of.partition };
         self.write(&stream, Some(from), &record, now).await
+    }
+
+    /// The number of the next finding. What was told so far is to be read after this.
+    ///
+    /// # Errors
+    ///
+    /// [`DirectError`] when the store fails.
+    pub async fn next_finding(&mut self) -> Result<i64, DirectError> {
+        self.direct.reset().await?;
+        let cursors: PerTable<Option<i64>> = self.direct.begin(&Self::shared(FINDING)).await?;
+        Ok(cursors.into_iter().flatten().max().unwrap_or(0))
+    }
+
+    /// Writes down what was found, all or nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`DirectError`]; nothing is written then. One that [`is_fenced`](DirectError::is_fenced) when another process
+    /// wrote what it found since that was the next number: what was found is to be compared with it.
+    pub async fn found(&mut self, from: i64, records: &[FindingRecord<'_>], now: Micros) -> Result<(), DirectError> {
+        let stream = Self::shared(FINDING);
+        for (offset, record) in (from..).zip(records) {
+            let value = serde_json::to_vec(record).unwrap_or_default();
+            let content = Content { source: &self.source, sent_at: Some(now), key: None, headers: &[], value: &value };
+            let _ = self.direct.place((&stream, offset), &content, now);
+        }
+        self.direct.settle().await
+    }
+
+    /// Writes down how much came in until a time, once however many processes do. The number of the span counts up with
+    /// time.
+    ///
+    /// # Errors
+    ///
+    /// [`DirectError`]; nothing is written then.
+    pub async fn beat(&mut self, span: i64, record: &HeartbeatRecord<'_>, now: Micros) -> Result<(), DirectError> {
+        self.write(&Self::shared(HEARTBEAT), Some(span), record, now).await
+    }
+
+    /// A stream that every process writes.
+    fn shared(what: &str) -> Stream {
+        Stream { cluster: "custody".to_owned(), topic: format!("custody/{what}"), partition: 0 }
     }
 
     async fn write(

@@ -1,18 +1,27 @@
 //! Events in the order in which they were taken in, from any time on: for whoever forwards them.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
-use custody_schemas::columns::{StoredEvent, read_events};
+use arrow::array::AsArray;
+use arrow::datatypes::DataType;
+use custody_schemas::columns::{EventColumns, RowContext, StoredEvent, read_events};
+use custody_schemas::event::Kind;
+use custody_schemas::record::Origin;
 use custody_schemas::table::{PARTITION_COLUMN, Table};
 use custody_schemas::time::{Micros, date_of};
-use datafusion::common::ScalarValue;
+use datafusion::common::{DFSchema, ScalarValue};
+use datafusion::execution::runtime_env::RuntimeEnv;
 use datafusion::logical_expr::{Expr, ident, lit};
+use datafusion::physical_plan::PhysicalExpr;
+use datafusion::prelude::SessionContext;
 use futures::future::BoxFuture;
 use serde::{Deserialize, Serialize};
 
-use crate::engine::{AsOf, Engine};
+use crate::engine::{AsOf, Engine, Limits, context};
 use crate::error::QueryError;
-use crate::sessions::{LinkedSession, Time};
+use crate::functions::{Vocabulary, Words};
+use crate::sessions::{LinkedSession, Time, list};
 
 /// The place of an event in the order of ingestion.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -55,19 +64,95 @@ fn instant(at: Micros) -> Expr {
     lit(ScalarValue::TimestampMicrosecond(Some(at), Some("UTC".into())))
 }
 
+/// A span of the order of ingestion.
+#[derive(Debug, Clone, Copy)]
+pub struct Span<'a> {
+    /// Events that were taken in at this time or later,
+    pub since: Micros,
+    /// behind this one of them, where one is named,
+    pub behind: Option<&'a FeedPlace>,
+    /// and no later than at this time,
+    pub until: Micros,
+    /// of this kind, where one is named.
+    pub kind: Option<Kind>,
+}
+
+/// Facts that became known: see [`Engine::facts_after`].
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct Fact {
+    /// The event.
+    pub event_id: String,
+    /// The access requests that it names.
+    #[serde(default, deserialize_with = "list")]
+    pub request_ids: Vec<String>,
+    /// The policy decision that it is.
+    pub decision_id: Option<String>,
+    /// When it was taken in.
+    pub ingested_at: Time,
+}
+
+/// A condition on events, as SQL writes it: see [`Engine::predicate`].
+#[derive(Debug)]
+pub struct Predicate(Arc<dyn PhysicalExpr>);
+
+impl Predicate {
+    fn new(context: &SessionContext, sql: &str) -> Result<Self, QueryError> {
+        let schema = DFSchema::try_from(Table::Events.schema())?;
+        let condition = context.create_physical_expr(context.parse_sql_expr(sql, &schema)?, &schema)?;
+        match condition.data_type(schema.as_arrow())? {
+            DataType::Boolean => Ok(Self(condition)),
+            other => Err(QueryError::Invalid(format!("{sql:?} is no condition: its type is {other}"))),
+        }
+    }
+
+    /// Whether a text is a condition, where there is no ledger yet.
+    ///
+    /// # Errors
+    ///
+    /// As [`Engine::predicate`].
+    pub fn check(sql: &str) -> Result<(), QueryError> {
+        let words = Arc::new(Words::new(&Vocabulary::default())?);
+        let context = context(RuntimeEnv::default(), &Limits::default(), &words)?;
+        Self::new(&context, sql).map(drop)
+    }
+
+    /// Which of the events meet it. An event for which it is null does not.
+    ///
+    /// # Errors
+    ///
+    /// [`QueryError`] when it cannot be answered for one of them: a division by zero, a text that is no number.
+    pub fn meet(&self, events: &[StoredEvent]) -> Result<Vec<bool>, QueryError> {
+        let mut columns = EventColumns::default();
+        for StoredEvent { event, source, topic, partition, offset, index, broker_at, ingested_at } in events {
+            let origin = Origin { topic, partition: *partition, offset: *offset };
+            let row = RowContext { origin, source, broker_at: *broker_at, ingested_at: *ingested_at };
+            columns.push(&row, event, *index);
+        }
+        let batch = columns.finish()?;
+        let met = self.0.evaluate(&batch)?.into_array(batch.num_rows())?;
+        let met =
+            met.as_boolean_opt().ok_or_else(|| QueryError::Internal("a condition is no truth value".to_owned()))?;
+        Ok(met.iter().map(|met| met.unwrap_or(false)).collect())
+    }
+}
+
 impl Engine {
-    /// The next events that were taken in at a time or later, and behind a place where there is one, in their order, at
-    /// most so many.
+    /// A condition on the columns of `events`: `kind LIKE 'session.%' AND person(actor) <> 'robot'`.
+    ///
+    /// # Errors
+    ///
+    /// [`QueryError::Invalid`] when it is none.
+    pub fn predicate<'a>(&'a self, sql: &'a str) -> BoxFuture<'a, Result<Predicate, QueryError>> {
+        Box::pin(async move { Predicate::new(&self.read(AsOf::Newest, None).await?.context, sql) })
+    }
+
+    /// The next events of a span of the order of ingestion, in that order, at most so many.
     ///
     /// # Errors
     ///
     /// As [`Engine::query`].
-    pub fn events_since<'a>(
-        &'a self,
-        since: Micros,
-        behind: Option<&'a FeedPlace>,
-        most: usize,
-    ) -> BoxFuture<'a, Result<Vec<StoredEvent>, QueryError>> {
+    pub fn events_in<'a>(&'a self, span: Span<'a>, most: usize) -> BoxFuture<'a, Result<Vec<StoredEvent>, QueryError>> {
+        let Span { since, behind, until, kind } = span;
         #[derive(Deserialize)]
         struct Day {
             day: i32,
@@ -75,14 +160,19 @@ impl Engine {
         Box::pin(async move {
             let reading = self.read(AsOf::Newest, None).await?;
             let first = date_of(behind.map_or(since, |place| place.ingested_at.max(since)));
-            let values = HashMap::from([("first", ScalarValue::Date32(Some(first)))]);
-            let days = "SELECT DISTINCT CAST(date AS INT) AS day FROM events WHERE date >= $first ORDER BY day";
+            let day = |day| ScalarValue::Date32(Some(day));
+            let values = HashMap::from([("first", day(first)), ("last", day(date_of(until)))]);
+            let days = "SELECT DISTINCT CAST(date AS INT) AS day FROM events
+                        WHERE date BETWEEN $first AND $last ORDER BY day";
             let days: Vec<Day> = reading.rows(reading.sql(days, values).await?).await?;
             let mut events = Vec::new();
             for Day { day } in days {
                 // A day at a time: what is put in order is bounded by it.
                 let mut condition = ident(PARTITION_COLUMN).eq(lit(ScalarValue::Date32(Some(day))));
-                condition = condition.and(ident("ingested_at").gt_eq(instant(since)));
+                condition = condition.and(ident("ingested_at").between(instant(since), instant(until)));
+                if let Some(kind) = kind {
+                    condition = condition.and(ident("kind").eq(lit(kind.as_str())));
+                }
                 if let Some(place) = behind {
                     condition = condition.and(place.behind());
                 }
@@ -98,6 +188,40 @@ impl Engine {
                 }
             }
             Ok(events)
+        })
+    }
+
+    /// What was taken in after a time of that on which the access to sessions rests: these events, decisions with these
+    /// ids, and whatever tells of an access request.
+    ///
+    /// # Errors
+    ///
+    /// As [`Engine::query`].
+    pub fn facts_after<'a>(
+        &'a self,
+        after: Micros,
+        event_ids: &'a [&'a str],
+        decision_ids: &'a [&'a str],
+    ) -> BoxFuture<'a, Result<Vec<Fact>, QueryError>> {
+        Box::pin(async move {
+            let reading = self.read(AsOf::Newest, None).await?;
+            let any = |ids: &[&str]| ids.iter().map(|id| lit(*id)).collect::<Vec<_>>();
+            let requests = Kind::ALL.into_iter().filter(|kind| kind.as_str().starts_with("request."));
+            let requests = requests.map(|kind| lit(kind.as_str())).collect();
+            let told = ident("kind").in_list(requests, false);
+            let rests_on = ident("event_id").in_list(any(event_ids), false);
+            let decision = ident("kind").eq(lit(Kind::PolicyDecision.as_str()));
+            // A decision without an id is known by that of its event.
+            let decision = decision.and(
+                ident("decision_id")
+                    .in_list(any(decision_ids), false)
+                    .or(ident("event_id").in_list(any(decision_ids), false)),
+            );
+            let new = ident(PARTITION_COLUMN).gt_eq(lit(ScalarValue::Date32(Some(date_of(after)))));
+            let new = new.and(ident("ingested_at").gt(instant(after)));
+            let rows = reading.table(Table::Events.name(), new.and(told.or(rests_on).or(decision))).await?;
+            let columns = ["event_id", "request_ids", "decision_id", "ingested_at"];
+            reading.rows(rows.select(columns.map(ident).to_vec())?).await
         })
     }
 
@@ -187,7 +311,7 @@ impl Engine {
         })
     }
 
-    /// When the newest events were taken in, and how many of them after a time.
+    /// How many events were taken in after a time, and when the first of them was.
     ///
     /// # Errors
     ///
@@ -199,7 +323,7 @@ impl Engine {
                 ("day", ScalarValue::Date32(Some(date_of(since)))),
                 ("since", ScalarValue::TimestampMicrosecond(Some(since), Some("UTC".into()))),
             ]);
-            let sql = "SELECT count(*) AS events, max(ingested_at) AS newest FROM events
+            let sql = "SELECT count(*) AS events, min(ingested_at) AS oldest FROM events
                        WHERE date >= $day AND ingested_at > $since";
             let rows: Vec<Behind> = reading.rows(reading.sql(sql, values).await?).await?;
             Ok(rows.into_iter().next().unwrap_or_default())
@@ -263,11 +387,11 @@ pub struct UndeliveredEvent {
     pub attempts: i32,
 }
 
-/// What lies behind a time.
+/// Events that were taken in after a time.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
 pub struct Behind {
     /// Number of events.
     pub events: i64,
-    /// When the newest was taken in.
-    pub newest: Option<Time>,
+    /// When the first of them was taken in.
+    pub oldest: Option<Time>,
 }

@@ -7,6 +7,8 @@
 //! - [`search`]: texts that were on the screens of recorded sessions.
 //! - [`sessions`]: pages of sessions, everything known of one, its frames, as typed values.
 //! - [`reels`]: recordings in parts, and the frames of each.
+//! - [`findings`]: what is looked for without being asked.
+//! - [`feed`]: events for those whom they are forwarded to.
 //! - [`evidence`]: reports as one zip that an auditor can read, check and perform again.
 //! - [`mod@format`]: rows as a table, CSV, JSON, NDJSON or an Arrow stream.
 //! - [`wire`]: the same answers for clients of PostgreSQL.
@@ -20,6 +22,7 @@ mod engine;
 mod error;
 pub mod evidence;
 pub mod feed;
+pub mod findings;
 pub mod format;
 mod functions;
 mod kept;

@@ -47,6 +47,41 @@ struct Leads {
     correlation_ids: Vec<String>,
 }
 
+impl Leads {
+    /// Of whom on what a decision near the session is, and when that began.
+    fn near(&self) -> Option<(&str, &str, i64)> {
+        Some((self.person.as_deref()?, self.target.as_deref()?, self.started_at?.0))
+    }
+}
+
+/// A condition has so many spans of time at most: planning costs more than twice as much for twice as many.
+const WINDOWS_MAX: usize = 32;
+
+/// Spans of time in which every decision lies that is near one of these starts, in order.
+fn windows(mut starts: Vec<i64>) -> Vec<(i64, i64)> {
+    starts.sort_unstable();
+    let mut windows: Vec<(i64, i64)> = Vec::new();
+    for at in starts {
+        let (from, to) = (at.saturating_sub(NEAR_BEFORE_US), at.saturating_add(NEAR_AFTER_US));
+        match windows.last_mut() {
+            Some(last) if from <= last.1 => last.1 = to,
+            _ => windows.push((from, to)),
+        }
+    }
+    // The widest gaps stay.
+    let mut gaps: Vec<i64> = windows.iter().zip(windows.iter().skip(1)).map(|(a, b)| b.0.saturating_sub(a.1)).collect();
+    gaps.sort_unstable_by(|a, b| b.cmp(a));
+    let Some(widest) = gaps.get(WINDOWS_MAX - 1).copied() else { return windows };
+    let mut merged: Vec<(i64, i64)> = Vec::new();
+    for (from, to) in windows {
+        match merged.last_mut() {
+            Some(last) if from.saturating_sub(last.1) <= widest => last.1 = to,
+            _ => merged.push((from, to)),
+        }
+    }
+    merged
+}
+
 /// The requests that an event carries.
 #[derive(Debug, Deserialize)]
 struct Carried {
@@ -123,14 +158,18 @@ impl Reading {
                 let by_id = any_of("decision_id", &correlations).or(any_of("correlation_id", &correlations));
                 wanted = wanted.or(by_id);
             }
-            for Leads { person: of, target, started_at, .. } in &leads {
-                if let (Some(of), Some(target), Some(Time(at))) = (of, target, started_at) {
-                    let instant = |at: i64| lit(ScalarValue::TimestampMicrosecond(Some(at), Some("UTC".into())));
-                    let near = ident("occurred_at")
-                        .between(instant(at.saturating_sub(NEAR_BEFORE_US)), instant(at.saturating_add(NEAR_AFTER_US)));
-                    let near = near.and(ident("target").eq(lit(target))).and(person("actor")?.eq(lit(of)));
-                    wanted = wanted.or(near.and(ident("session_id").is_null()).and(ident("outcome").eq(lit("allow"))));
-                }
+            // More than are near any one session: the view says which are.
+            let near: Vec<_> = leads.iter().filter_map(Leads::near).collect();
+            let windows = windows(near.iter().map(|(_, _, at)| *at).collect());
+            let instant = |at: i64| lit(ScalarValue::TimestampMicrosecond(Some(at), Some("UTC".into())));
+            let within = windows.into_iter().map(|(from, to)| ident("occurred_at").between(instant(from), instant(to)));
+            if let Some(within) = within.reduce(Expr::or) {
+                let persons: BTreeSet<&str> = near.iter().map(|near| near.0).collect();
+                let targets: BTreeSet<&str> = near.iter().map(|near| near.1).collect();
+                let same = person("actor")?.in_list(persons.into_iter().map(lit).collect(), false);
+                let same = same.and(ident("target").in_list(targets.into_iter().map(lit).collect(), false));
+                let unnamed = ident("session_id").is_null().and(ident("outcome").eq(lit("allow")));
+                wanted = wanted.or(within.and(same).and(unnamed));
             }
             decisions = self.few(self.table("policy_decisions", wanted).await?, most).await?;
         }
@@ -230,4 +269,30 @@ fn any_of(column: &str, values: &[&str]) -> Expr {
 
 fn unknown(name: &str) -> QueryError {
     QueryError::Internal(format!("there is no {name}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_start_is_within_its_window_and_there_are_few() {
+        let hour = 3_600_000_000;
+        assert_eq!(windows(vec![]), []);
+        assert_eq!(windows(vec![hour]), [(hour - NEAR_BEFORE_US, hour + NEAR_AFTER_US)]);
+        assert_eq!(windows(vec![hour, hour + 1]), [(hour - NEAR_BEFORE_US, hour + 1 + NEAR_AFTER_US)]);
+        assert_eq!(windows(vec![5 * hour, hour]).len(), 2);
+        for count in [31, 32, 33, 34, 500] {
+            // Gaps of different widths, some alike.
+            let starts: Vec<i64> = (0..count).map(|n| n * hour + n % 7 * 1_000_000).collect();
+            let windows = windows(starts.clone());
+            assert!(windows.len() <= WINDOWS_MAX, "{count}: {}", windows.len());
+            assert!(count > 32 || windows.len() == count as usize, "{count}: {}", windows.len());
+            for at in starts {
+                let is_in = |&(from, to): &(i64, i64)| from <= at - NEAR_BEFORE_US && at + NEAR_AFTER_US <= to;
+                assert!(windows.iter().any(is_in), "{at}");
+            }
+        }
+        assert_eq!(windows(vec![i64::MIN, i64::MAX]).len(), 2);
+    }
 }

@@ -612,7 +612,7 @@ impl Reading {
             link: Link,
         }
         let ids: Vec<&str> = sessions.iter().map(|session| session.session_id.as_str()).collect();
-        let rows = self.links_of(&ids, rows, NARROWED_MAX).await?;
+        let rows = self.links_of(&ids, rows, NARROWED_MAX.max(10 * ids.len())).await?;
         let strongest_first = ["approved_at", "request_id", "decision_id", "link_event_ids"].map(ident);
         let mut links: HashMap<(String, Option<String>, String), Vec<Link>> = HashMap::new();
         for Row { source, cluster, session_id, link } in self.rows(rows.sort_by(strongest_first.into())?).await? {

@@ -56,6 +56,7 @@ pub const VIEWS: &[View] = views![
     "screen_text",
     "commands",
     "exceptions",
+    "findings",
 ];
 
 /// A view with its plan over the tables of one state of the ledger.

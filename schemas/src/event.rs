@@ -141,6 +141,11 @@ pub enum Kind {
     Retention,
     /// Messages were gone from Kafka before they were read.
     Loss,
+    /// Something that people have to look at was found, is another than before, or is over: an exception of a report, a
+    /// source that has fallen silent.
+    Finding,
+    /// What came in in a span of time, in numbers.
+    Heartbeat,
     /// Any other audit event of the source.
     #[default]
     Other,
@@ -148,7 +153,7 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 24] = [
         Self::SessionStart,
         Self::SessionEnd,
         Self::SessionJoin,
@@ -170,6 +175,8 @@ impl Kind {
         Self::Redecode,
         Self::Retention,
         Self::Loss,
+        Self::Finding,
+        Self::Heartbeat,
         Self::Other,
     ];
 
@@ -202,6 +209,8 @@ impl Kind {
             Self::Redecode => "redecode",
             Self::Retention => "retention",
             Self::Loss => "loss",
+            Self::Finding => "finding",
+            Self::Heartbeat => "heartbeat",
             Self::Other => "other",
         }
     }

@@ -101,7 +101,7 @@ impl Cursor {
 
 /// The position of a step.
 pub(super) fn position_of(step: &ForwardStep) -> Result<Position, Failure> {
-    serde_json::from_str(&step.position).map_err(|error| {
+    serde_json::from_str(&step.position).map(Position::with_turns).map_err(|error| {
         Failure::broken(anyhow::anyhow!("the position of {} cannot be read: {error}", step.destination))
     })
 }

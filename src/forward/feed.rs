@@ -7,8 +7,9 @@
 
 use custody_ledger::{Commit, Follower};
 use custody_query::Engine;
-use custody_query::feed::FeedPlace;
+use custody_query::feed::{FeedPlace, Span};
 use custody_schemas::columns::{StoredEvent, read_events};
+use custody_schemas::event::Kind;
 use custody_schemas::time::Micros;
 use serde::{Deserialize, Serialize};
 
@@ -33,7 +34,15 @@ pub(super) struct Position {
     /// What is gone over before the commits are followed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) past: Option<Past>,
+    /// For each of [`AGAIN_AFTER`], from where on sessions are still to be looked at again.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) again: Vec<Past>,
 }
+
+/// So long after the start of a session was taken in it is looked whether more is known of what gave access to it.
+pub(super) const AGAIN_AFTER: [Micros; 4] = [MINUTE_US, 10 * MINUTE_US, 60 * MINUTE_US, 24 * 60 * MINUTE_US];
+
+const MINUTE_US: Micros = 60_000_000;
 
 /// What is gone over in the order of ingestion.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -57,16 +66,35 @@ pub(super) struct Chunk {
     pub(super) position: Position,
 }
 
+/// Starts of sessions that are due to be looked at again, and the position behind them.
+#[derive(Debug)]
+pub(super) struct Again {
+    /// Of those that were taken in by then facts are new that came later.
+    pub(super) starts: Vec<StoredEvent>,
+    /// How long before a start's turn its access was looked at last, at the latest: from its being taken in, in
+    /// microseconds.
+    pub(super) known_after: Micros,
+    /// How often they were looked at then: 1 for the first time.
+    pub(super) revision: u32,
+    pub(super) position: Position,
+}
+
 impl Position {
     /// Whatever is committed from now on.
     pub(super) async fn now(follower: &Follower, now: Micros) -> Result<Self, Failure> {
-        Ok(Self { version: follower.newest().await?, newest: now, ..Self::default() })
+        Ok(Self { version: follower.newest().await?, newest: now, ..Self::default() }.with_turns())
     }
 
     /// Whatever was taken in at a time or later.
     pub(super) async fn since(follower: &Follower, since: Micros) -> Result<Self, Failure> {
         let past = Some(Past { since, behind: None });
-        Ok(Self { version: follower.newest().await?, newest: since, past, ..Self::default() })
+        Ok(Self { version: follower.newest().await?, newest: since, past, ..Self::default() }.with_turns())
+    }
+
+    /// With a turn for each of [`AGAIN_AFTER`], also where a position was written down that has none.
+    pub(super) fn with_turns(mut self) -> Self {
+        self.again.resize(AGAIN_AFTER.len(), Past { since: self.newest, behind: None });
+        self
     }
 }
 
@@ -81,7 +109,8 @@ pub(super) async fn next(
 ) -> Result<Option<Chunk>, Failure> {
     let mut position = at.clone();
     if let Some(past) = &mut position.past {
-        let events = engine.events_since(past.since, past.behind.as_ref(), most).await?;
+        let span = Span { since: past.since, behind: past.behind.as_ref(), until: Micros::MAX, kind: None };
+        let events = engine.events_in(span, most).await?;
         match events.last() {
             Some(last) => {
                 past.behind = Some(FeedPlace::of(last));
@@ -136,6 +165,40 @@ pub(super) async fn next(
     Ok(Some(Chunk { events, position }))
 }
 
+/// Starts of sessions whose access is to be looked at again, about so many; `None` where none are due.
+pub(super) async fn again(engine: &Engine, at: &Position, now: Micros, most: usize) -> Result<Option<Again>, Failure> {
+    let mut position = at.clone();
+    for (turn, after) in AGAIN_AFTER.into_iter().enumerate() {
+        let due = now.saturating_sub(after);
+        let Some(past) = position.again.get_mut(turn) else { continue };
+        let until = due.min(at.newest);
+        // Once a minute is often enough.
+        if past.since > until || past.behind.is_none() && due - past.since < MINUTE_US {
+            continue;
+        }
+        let span = Span { since: past.since, behind: past.behind.as_ref(), until, kind: Some(Kind::SessionStart) };
+        let starts = engine.events_in(span, most).await?;
+        *past = match starts.last().filter(|_| starts.len() >= most) {
+            Some(last) => Past { since: past.since, behind: Some(FeedPlace::of(last)) },
+            None => Past { since: until + 1, behind: None },
+        };
+        let known_after = turn.checked_sub(1).and_then(|turn| AGAIN_AFTER.get(turn)).copied().unwrap_or(0);
+        let revision = u32::try_from(turn + 1).unwrap_or(u32::MAX);
+        return Ok(Some(Again { starts, known_after, revision, position }));
+    }
+    Ok(None)
+}
+
+/// What is long past when it is sent for the first time has no turn any more: all that came since is known then.
+pub(super) fn skip_turns(position: &mut Position, now: Micros) {
+    let newest = position.newest;
+    for (past, after) in position.again.iter_mut().zip(AGAIN_AFTER) {
+        if newest < now.saturating_sub(after) && newest >= past.since {
+            *past = Past { since: newest + 1, behind: None };
+        }
+    }
+}
+
 /// The log has been cleaned since.
 async fn from_the_past(follower: &Follower, at: &Position) -> Result<Chunk, Failure> {
     let since = at.newest.saturating_sub(OVERLAP_US);
@@ -143,5 +206,6 @@ async fn from_the_past(follower: &Follower, at: &Position) -> Result<Chunk, Fail
         since = custody_schemas::time::to_rfc3339(since),
         "the log no longer has the next commit: going over what is there since"
     );
-    Ok(Chunk { events: Vec::new(), position: Position::since(follower, since).await? })
+    let position = Position { again: at.again.clone(), ..Position::since(follower, since).await? };
+    Ok(Chunk { events: Vec::new(), position })
 }

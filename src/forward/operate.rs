@@ -15,7 +15,7 @@ use serde::Serialize;
 
 use super::cursor::{Cursor, Moved};
 use super::feed::Position;
-use super::{Destination, Start, access_of, check};
+use super::{Destination, Start, check, items_of};
 use crate::activity::{Ended, Journal, asked, now, operator};
 use crate::cli::{DeadLetters, ForwardCommand, StatusFormat};
 use crate::config::Config;
@@ -34,12 +34,14 @@ pub(crate) async fn command(config: Config, command: ForwardCommand) -> Result<(
                     "no destination is configured: add one to the configuration, [[forward]] (docs/FORWARDING.md)";
                 return Err(Failure::usage(anyhow::anyhow!(why)));
             }
+            crate::watch::check(&config)?;
             let stop = shutdown::requested(None)?;
             let watching = run::watch_over(&config, watched, None, stop.clone()).await?;
             let ledger = Ledger::existing(config.location()?).await?;
             tracing::info!(destinations = config.forward.len(), "forwarding");
-            let forwarding = super::follow(&config, &ledger, stop);
-            tokio::try_join!(forwarding, watching).map(drop)
+            let forwarding = super::follow(&config, &ledger, stop.clone());
+            let looking = crate::watch::follow(&config, &ledger, stop);
+            tokio::try_join!(forwarding, looking, watching).map(drop)
         }
         ForwardCommand::Status { format } => status(&config, format).await,
         ForwardCommand::Pause { name, why } => {
@@ -82,7 +84,7 @@ struct Status {
     dead_letters: usize,
     /// Events that are not sent yet.
     behind_events: i64,
-    /// Time between the newest event and the newest that was sent, in seconds.
+    /// How long the oldest of them has been waiting, in seconds.
     behind_seconds: f64,
     /// When this was written down.
     at: Option<Time>,
@@ -142,7 +144,7 @@ async fn status_of(
         filtered: step.total_filtered,
         dead_letters: dead.iter().filter(|event| event.destination == name).count(),
         behind_events: behind.events,
-        behind_seconds: behind.newest.map_or(0.0, |Time(at)| (at - newest) as f64 / 1e6),
+        behind_seconds: behind.oldest.map_or(0.0, |Time(at)| (now() - at).max(0) as f64 / 1e6),
         at: Some(step.at),
     })
 }
@@ -381,13 +383,6 @@ async fn made_again(engine: &Engine, destination: &Destination, dead: &[Undelive
     // A record that was decoded again may have given an event twice.
     events.sort_by(|a, b| (&a.topic, a.partition, a.offset, a.index).cmp(&(&b.topic, b.partition, b.offset, b.index)));
     events.dedup_by(|a, b| (&a.topic, a.partition, a.offset, a.index) == (&b.topic, b.partition, b.offset, b.index));
-    let access = access_of(engine, &events).await?;
-    let items = events.iter().map(|event| {
-        let key = event.event.session_id.as_deref().map(|id| (event.source.as_str(), id));
-        let none = Vec::new();
-        destination.item(event, key.and_then(|key| access.get(&key)).unwrap_or(&none))
-    });
-    let items = items.collect();
-    drop(access);
+    let items = items_of(engine, destination, &events).await?;
     Ok((events, items))
 }

@@ -18,15 +18,15 @@ VERSION = "1.8.0"
 
 # The schema itself spells the class of event logs like this.
 CLASSES = [
-    "base_event", "account_change", "api_activity", "authentication", "authorize_session", "datastore_activity",
-    "entity_management", "event_log_actvity", "file_activity", "file_hosting", "group_management", "network_activity",
-    "process_activity", "rdp_activity", "ssh_activity", "tunnel_activity",
+    "base_event", "account_change", "api_activity", "authentication", "authorize_session", "compliance_finding",
+    "datastore_activity", "detection_finding", "entity_management", "event_log_actvity", "file_activity", "file_hosting",
+    "group_management", "network_activity", "process_activity", "rdp_activity", "ssh_activity", "tunnel_activity",
 ]
 
 OBJECTS = [
-    "actor", "api", "authorization", "database", "device", "file", "group", "managed_entity", "metadata",
-    "network_endpoint", "object", "observable", "policy", "process", "product", "query_info", "request",
-    "resource_details", "service", "session", "user",
+    "actor", "analytic", "api", "authorization", "compliance", "database", "device", "evidences", "file", "finding_info",
+    "group", "managed_entity", "metadata", "network_endpoint", "object", "observable", "policy", "process", "product",
+    "query_info", "related_event", "request", "resource_details", "service", "session", "user",
 ]
 
 HEADER = {

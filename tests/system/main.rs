@@ -29,6 +29,7 @@ mod replay;
 mod reports;
 mod retention;
 mod search;
+mod siem;
 mod store;
 mod support;
 mod wire;

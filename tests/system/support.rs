@@ -5,4 +5,5 @@ pub(crate) mod http;
 pub(crate) mod kafka;
 pub(crate) mod numbered;
 pub(crate) mod open;
+pub(crate) mod opensearch;
 pub(crate) mod s3;

@@ -1,6 +1,7 @@
 //! CEF, the Common Event Format of ArcSight, version 0: `CEF:0|Custody|Custody|version|class|name|severity|key=value ...`.
 //!
-//! The class is the source's code of the event type, or else its name; the name is the kind. In the header `\` and `|` are
+//! The class is the source's code of the event type, or else its name; the name is the kind. Of a finding the class is its
+//! report (`R02`), and the name what the report is called. In the header `\` and `|` are
 //! escaped and a line break is a space; in values `\` and `=` are escaped and line breaks are `\n` and `\r`. A text that is
 //! longer than its field may be is cut, and ends with `…`.
 //!
@@ -9,13 +10,14 @@
 //! | `rt`, `start`, `end` | when it happened; beginning and end of the session: milliseconds since 1970 |
 //! | `externalId` | the id of the event, uncut |
 //! | `cat`, `act`, `outcome`, `reason`, `msg` | kind, action, outcome, reason, and all of it as one line |
-//! | `suser`, `duser`, `app` | who did it, the account on the target, the protocol |
+//! | `suser`, `duser`, `app` | who did it (of a finding, who it is about), the account on the target, the protocol |
 //! | `src`, `c6a2`, `shost`, `spt` | the client: IPv4, IPv6, any other address, port |
 //! | `dhost`, `destinationServiceName` | the target: a machine, or anything else |
 //! | `deviceExternalId`, `deviceFacility` | the instance of the source, the source |
 //! | `cs1` to `cs6` | access request, approvers, session, tickets, policy, place of the record; each with its label |
 //! | `cn1`, `cn2`, `cn3` | offset of the record; bytes of the whole event where texts were cut; revision |
 //! | `flexString1` | the column that the time is from, where the source stated none |
+//! | `act`, `flexString2`, `deviceCustomDate1` | of a finding: `open`, `changed` or `closed`; its id; when it was raised |
 //!
 //! A flat record has no room for the rest: `cs6` tells where it is.
 
@@ -25,21 +27,22 @@ use custody_schemas::event::Outcome;
 
 use crate::notice::Notice;
 use crate::schema::{
-    Address, PRODUCT, Severity, VERSION, approvers, event_id, message, place, reason, request_id, said, tickets, time,
+    Address, Gist, PRODUCT, VERSION, approvers, event_id, message, place, reason, request_id, said, tickets, time,
 };
 
 /// A notice as a line of CEF. `whole_bytes` when texts of it were cut.
-pub(super) fn write(notice: &Notice<'_>, whole_bytes: Option<usize>) -> String {
+pub(super) fn write(notice: &Notice<'_>, gist: &Gist, whole_bytes: Option<usize>) -> String {
+    let finding = gist.finding.as_ref();
     let (event, evidence) = (&notice.event, &notice.evidence);
     let (at, time_from) = time(notice);
     let millis = |at: i64| at.div_euclid(1000);
     let mut line = String::with_capacity(1024);
     line.push_str("CEF:0");
-    let class = said(&event.source_code).unwrap_or(&event.source_type);
-    let severity = Severity::of(notice).of_ten().to_string();
-    for (text, chars) in
-        [(PRODUCT, 63), (PRODUCT, 63), (VERSION, 31), (class, 1023), (event.kind.as_str(), 512), (&severity, 2)]
-    {
+    let report = finding.map(|finding| finding.report.as_str()).filter(|report| !report.is_empty());
+    let class = report.or(said(&event.source_code)).unwrap_or(&event.source_type);
+    let name = finding.and_then(|_| said(&event.action)).unwrap_or(event.kind.as_str());
+    let severity = gist.severity.of_ten().to_string();
+    for (text, chars) in [(PRODUCT, 63), (PRODUCT, 63), (VERSION, 31), (class, 1023), (name, 512), (&severity, 2)] {
         line.push('|');
         in_header(&mut line, text, chars);
     }
@@ -51,10 +54,11 @@ pub(super) fn write(notice: &Notice<'_>, whole_bytes: Option<usize>) -> String {
     extension.number("end", event.session_ended_at.map(millis));
     extension.text("externalId", usize::MAX, &*event_id(notice));
     extension.text("cat", 1023, event.kind.as_str());
-    extension.text("act", 63, said(&event.action));
+    extension.text("act", 63, finding.map(|finding| finding.state.as_str()).or(said(&event.action)));
     extension.text("outcome", 63, event.outcome.map(Outcome::as_str));
     extension.text("reason", 1023, reason(notice));
-    extension.text("suser", 1023, said(&event.actor));
+    let person = finding.and_then(|finding| finding.person.as_deref());
+    extension.text("suser", 1023, said(&event.actor).or(person));
     extension.text("duser", 1023, said(&event.login));
     extension.text("app", 31, said(&event.protocol));
     if let Some(client) = Address::of_client(event) {
@@ -86,6 +90,11 @@ pub(super) fn write(notice: &Notice<'_>, whole_bytes: Option<usize>) -> String {
         extension.text("cn3Label", 1023, "revision");
     }
     extension.labelled("flexString1", "timeFrom", 1023, time_from);
+    extension.labelled("flexString2", "finding", 1023, finding.map(|finding| finding.uid.as_str()));
+    if let Some(raised_at) = finding.and_then(|finding| finding.raised_at) {
+        extension.number("deviceCustomDate1", millis(raised_at));
+        extension.text("deviceCustomDate1Label", 1023, "raisedAt");
+    }
     extension.text("msg", 1023, message(notice).as_str());
     extension.line
 }

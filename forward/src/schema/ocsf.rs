@@ -20,6 +20,9 @@
 //! | a recording that was watched, downloaded | File Hosting Activity 6006: Open 14, Download 2 | Base Event |
 //! | a recording that was stored, an import | Event Log Activity 1008: Archive 4 | |
 //! | retention; records decoded again, lost messages | Event Log Activity 1008: Delete 2; Other 99 | |
+//! | a finding of a report: a control was not kept | Compliance Finding 2003: Create 1, Update 2, Close 3 | |
+//! | a finding of R09, R12, R14, R15, R23, R24, a source that fell silent | Detection Finding 2004: the same | |
+//! | a heartbeat | Event Log Activity 1008: Other 99 | |
 //! | an access request made, deleted, expired | Entity Management 3004: Create 1, Delete 4, Deactivate 11 | Base Event |
 //! | a review, a new state | Entity Management 3004: Update 3, with `security_control` | Base Event |
 //! | a credential | Authorize Session 3003: Assign Privileges 1 | Entity Management: Create 1, Base Event |
@@ -50,6 +53,25 @@
 //! - `metadata.original_time` is left out: the text in which the source wrote it is in the record.
 //! - `metadata.sequence` is the offset of the record where that has 32 bits; `unmapped.custody.evidence` has all of it.
 //!
+//! # Findings
+//!
+//! - `finding_info.uid` is the same in all that is told of a finding, and `metadata.correlation_uid` too; `metadata.uid` is
+//!   that of what is told now. `analytic` is the report; its type is Rule.
+//! - The schema has no activity for a finding that comes back. It was created before (`created_time`), so it is Update 2,
+//!   and its status is New again.
+//! - `status_id` is Resolved 4 when the finding is over or was remediated, Suppressed 3 when it was explained or accepted,
+//!   In Progress 2 when such a word was taken back, and New 1 otherwise. What is over is Resolved also where nobody did
+//!   anything about it. `status_detail` is what people said, or else `open`, `changed`, `closed`.
+//! - `is_alert` is said of what is New or In Progress, with the profile `security_control`: Observed, Alert. Of the others
+//!   it is not said, and their severity is Informational: nobody has to do anything.
+//! - `compliance.control` is the report: the control is what Custody checks. `requirements` are the controls of standards
+//!   that it is evidence of, `standards` those standards. `compliance.status_id` is Fail for an exception, Pass where the
+//!   report says `pass`, and Other with its own word (`na`) where it says something else.
+//! - `resources` has the row of the report: its session, or else what it is about, by its key. Who it is about is
+//!   `evidences[0].actor`; there is no `actor` of the event, since it is Custody that tells it.
+//! - `finding_info.related_events` are the events it rests on, by their `metadata.uid`; `types` is why, in codes. Those, the
+//!   controls and the person come from `detail`, and are left out with it where an event is too long.
+//!
 //! # Unmapped
 //!
 //! `unmapped.custody` has the columns for which the class has no attribute, under their names, with `access`, `evidence`
@@ -62,9 +84,10 @@ use custody_schemas::event::{ActorKind, Event, Kind, Outcome};
 use custody_schemas::time::Micros;
 
 use crate::notice::Notice;
+use crate::schema::finding::{Finding, Handled, Stage, State};
 use crate::schema::json::Json;
 use crate::schema::{
-    Address, PRODUCT, Severity, VERSION, chain, custody, event_id, first, message, request_id, said, texts, time,
+    Address, Gist, PRODUCT, VERSION, chain, custody, event_id, first, message, request_id, said, texts, time,
 };
 pub(super) use plan::Plan;
 use plan::{Class, Control, recording};
@@ -73,19 +96,25 @@ use plan::{Class, Control, recording};
 pub const OCSF_VERSION: &str = "1.8.0";
 
 /// A notice as an OCSF event. `whole_bytes` when texts of it were cut.
-pub(super) fn write(notice: &Notice<'_>, plan: Plan, whole_bytes: Option<usize>) -> String {
+pub(super) fn write(notice: &Notice<'_>, gist: &Gist, plan: Plan, whole_bytes: Option<usize>) -> String {
+    let finding = gist.finding.as_ref();
     Json::object(|json| {
-        classification(json, notice, plan);
-        metadata(json, notice, plan, whole_bytes);
-        actor(json, &notice.event);
+        classification(json, notice, gist, plan);
+        metadata(json, notice, gist, plan, whole_bytes);
+        if finding.is_none() {
+            actor(json, &notice.event);
+        }
         control(json, notice, plan);
-        class(json, notice, plan);
-        observables(json, notice, plan);
+        match finding {
+            Some(finding) => found(json, notice, plan, finding),
+            None => class(json, notice, plan),
+        }
+        observables(json, notice, plan, finding.and_then(|finding| finding.person.as_deref()));
         unmapped(json, notice, plan);
     })
 }
 
-fn classification(json: &mut Json, notice: &Notice<'_>, plan: Plan) {
+fn classification(json: &mut Json, notice: &Notice<'_>, gist: &Gist, plan: Plan) {
     let event = &notice.event;
     let class = plan.class;
     json.int("class_uid", class.uid());
@@ -102,18 +131,21 @@ fn classification(json: &mut Json, notice: &Notice<'_>, plan: Plan) {
         },
     );
     json.int("type_uid", class.uid() * 100 + plan.activity);
-    let (severity_id, severity) = Severity::of(notice).of_ocsf();
+    let (severity_id, severity) = gist.severity.of_ocsf();
     json.int("severity_id", severity_id);
     json.text("severity", severity);
-    let (status_id, status) = match event.outcome {
-        Some(Outcome::Success | Outcome::Allow) => (1, "Success"),
-        Some(Outcome::Failure | Outcome::Deny | Outcome::Error) => (2, "Failure"),
-        Some(Outcome::Undefined) => (99, Outcome::Undefined.as_str()),
-        None => (0, "Unknown"),
+    let finding = gist.finding.as_ref();
+    let (status_id, status) = match (finding, event.outcome) {
+        (Some(finding), _) => stage(finding),
+        (None, Some(Outcome::Success | Outcome::Allow)) => (1, "Success"),
+        (None, Some(Outcome::Failure | Outcome::Deny | Outcome::Error)) => (2, "Failure"),
+        (None, Some(Outcome::Undefined)) => (99, Outcome::Undefined.as_str()),
+        (None, None) => (0, "Unknown"),
     };
     json.int("status_id", status_id);
     json.text("status", status);
-    json.text("status_detail", event.outcome.map(Outcome::as_str));
+    let of_finding = finding.map(|finding| finding.handled.map_or(finding.state.as_str(), Handled::as_str));
+    json.text("status_detail", of_finding.or(event.outcome.map(Outcome::as_str)));
     json.int("time", millis(time(notice).0));
     json.int("start_time", event.session_started_at.map(millis));
     json.int("end_time", event.session_ended_at.map(millis));
@@ -131,8 +163,18 @@ fn duration(event: &Event<'_>) -> Option<i64> {
     (micros >= 0).then_some(micros / 1000)
 }
 
-fn metadata(json: &mut Json, notice: &Notice<'_>, plan: Plan, whole_bytes: Option<usize>) {
+fn stage(finding: &Finding) -> (i64, &'static str) {
+    match finding.stage() {
+        Stage::New => (1, "New"),
+        Stage::InProgress => (2, "In Progress"),
+        Stage::Suppressed => (3, "Suppressed"),
+        Stage::Resolved => (4, "Resolved"),
+    }
+}
+
+fn metadata(json: &mut Json, notice: &Notice<'_>, gist: &Gist, plan: Plan, whole_bytes: Option<usize>) {
     let (event, evidence) = (&notice.event, &notice.evidence);
+    let finding = gist.finding.as_ref().map(|finding| finding.uid.as_str());
     let correlation = || [said(&event.correlation_id), said(&event.decision_id)].into_iter().flatten().next();
     json.inside("metadata", |json| {
         json.text("version", OCSF_VERSION);
@@ -144,7 +186,7 @@ fn metadata(json: &mut Json, notice: &Notice<'_>, plan: Plan, whole_bytes: Optio
         json.texts("profiles", plan.profiles());
         json.text("uid", &*event_id(notice));
         json.text("original_event_uid", native_id(notice));
-        json.text("correlation_uid", request_id(notice).or_else(correlation));
+        json.text("correlation_uid", finding.or_else(|| request_id(notice)).or_else(correlation));
         json.text("event_code", said(&event.source_code));
         json.text("log_name", evidence.topic);
         json.text("log_provider", notice.source);
@@ -274,7 +316,8 @@ fn device(json: &mut Json, event: &Event<'_>) {
 fn class(json: &mut Json, notice: &Notice<'_>, plan: Plan) {
     let event = &notice.event;
     match plan.class {
-        Class::Base => {}
+        // Of findings: see `found`.
+        Class::Base | Class::ComplianceFinding | Class::DetectionFinding => {}
         Class::FileSystem => {
             let path = said(&event.action).unwrap_or_default();
             file(json, plan::file_name(path), Some(path));
@@ -413,6 +456,65 @@ fn class(json: &mut Json, notice: &Notice<'_>, plan: Plan) {
     }
 }
 
+/// What a class of findings has.
+fn found(json: &mut Json, notice: &Notice<'_>, plan: Plan, finding: &Finding) {
+    let event = &notice.event;
+    let controls = || finding.controls.iter().map(String::as_str);
+    json.inside("finding_info", |json| {
+        json.text("uid", finding.uid.as_str());
+        json.text("title", said(&event.action));
+        json.text("desc", said(&event.reason));
+        json.texts("types", finding.why.iter().map(String::as_str));
+        json.int("created_time", finding.raised_at.map(millis));
+        json.int("modified_time", event.occurred_at.map(millis));
+        if !finding.report.is_empty() {
+            json.inside("analytic", |json| {
+                json.text("uid", finding.report.as_str());
+                json.text("name", said(&event.action));
+                json.text("version", finding.report_version.as_deref());
+                json.int("type_id", 1);
+                json.text("type", "Rule");
+            });
+        }
+        json.each("related_events", &finding.evidence, |json, id| json.text("uid", id.as_str()));
+    });
+    if plan.class == Class::ComplianceFinding {
+        json.inside("compliance", |json| {
+            json.text("control", finding.report.as_str());
+            let mut standards: Vec<&str> = controls().filter_map(|control| control.split(' ').next()).collect();
+            standards.sort_unstable();
+            standards.dedup();
+            json.texts("standards", standards);
+            json.texts("requirements", controls());
+            let (id, caption) = match finding.verdict.as_deref() {
+                Some("pass") => (1, "Pass"),
+                Some("exception") => (3, "Fail"),
+                None if finding.state != State::Closed => (3, "Fail"),
+                Some(verdict) => (99, verdict),
+                None => (0, "Unknown"),
+            };
+            json.int("status_id", id);
+            json.text("status", caption);
+        });
+    }
+    let (actor, session_id) = (said(&event.actor).or(finding.person.as_deref()), said(&event.session_id));
+    if actor.is_some() || session_id.is_some() {
+        json.each("evidences", [()], |json, ()| {
+            json.inside("actor", |json| {
+                user(json, "user", actor, event.actor_kind.filter(|_| said(&event.actor).is_some()));
+                session(json, event);
+            });
+        });
+    }
+    if session_id.or(said(&event.target)).is_some() {
+        json.each("resources", [()], |json, ()| {
+            json.text("uid", session_id);
+            json.text("name", said(&event.target));
+            json.text("type", session_id.map(|_| "Session"));
+        });
+    }
+}
+
 fn operation<'e>(event: &'e Event<'_>) -> &'e str {
     let policy = said(&event.policy_path).filter(|_| event.kind == Kind::PolicyDecision);
     let source_type = Some(event.source_type.as_ref()).filter(|name| !name.is_empty());
@@ -449,7 +551,7 @@ fn entity(json: &mut Json, event: &Event<'_>) {
 }
 
 /// What an analyst searches for across classes: users, addresses, hosts; each with the path of the attribute that has it.
-fn observables(json: &mut Json, notice: &Notice<'_>, plan: Plan) {
+fn observables(json: &mut Json, notice: &Notice<'_>, plan: Plan, person: Option<&str>) {
     let event = &notice.event;
     let observable = |json: &mut Json, name: &str, (id, caption): (i64, &str), value: &str| {
         json.text("name", name);
@@ -460,7 +562,8 @@ fn observables(json: &mut Json, notice: &Notice<'_>, plan: Plan) {
     const USER: (i64, &str) = (4, "User Name");
     const ADDRESS: (i64, &str) = (2, "IP Address");
     const HOST: (i64, &str) = (1, "Hostname");
-    let user = said(&event.actor).map(|actor| ("actor.user.name", USER, actor.to_owned()));
+    let path = if plan.class.is_finding() { "evidences[0].actor.user.name" } else { "actor.user.name" };
+    let user = said(&event.actor).or(person).map(|user| (path, USER, user.to_owned()));
     let client = Address::of_client(event).and_then(|client| client.ip).filter(|_| plan.class.has_client());
     let address = client.map(|ip| ("src_endpoint.ip", ADDRESS, ip.to_string()));
     let host = plan.class.host().filter(|_| is_host(event) && !plan.is_recording);

@@ -16,7 +16,7 @@ use chrono::{DateTime, Datelike, SecondsFormat};
 
 use crate::notice::Notice;
 use crate::schema::cut::cut;
-use crate::schema::{Schema, Severity, event_id, place, request_id, said, time};
+use crate::schema::{Gist, Schema, Severity, event_id, place, request_id, said, time};
 
 /// The number under which the names of an organisation are told from those of others (RFC 5424, section 7.2.2). This one
 /// is kept free for documentation (RFC 5612): Custody has none of its own at IANA.
@@ -35,7 +35,7 @@ pub fn write(notice: &Notice<'_>, schema: Schema, facility: u8, hostname: &str, 
 }
 
 fn header(notice: &Notice<'_>, facility: u8, hostname: &str) -> String {
-    let severity = match Severity::of(notice) {
+    let severity = match Gist::of(notice).severity {
         Severity::Informational => 6,
         Severity::Low => 5,
         Severity::Medium => 4,

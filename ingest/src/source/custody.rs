@@ -1,5 +1,5 @@
 //! What Custody itself tells: that an object was imported, and how far it can be trusted; that days left a table by a
-//! policy; that messages were gone before they were read.
+//! policy; that messages were gone before they were read; what it found that people have to look at; and that it lives.
 //!
 //! An import writes one such record when it has read an object to its end, after the records that it cut from it; the
 //! others are written by [`Journal`](crate::journal::Journal).
@@ -46,7 +46,7 @@ pub(crate) struct ImportRecord<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) public_key_sha256: Option<&'a str>,
     pub(crate) integrity: Option<&'static str>,
-    pub(crate) findings: Vec<FindingRecord<'a>>,
+    pub(crate) findings: Vec<DefectRecord<'a>>,
 }
 
 /// A file of an imported directory.
@@ -59,7 +59,7 @@ pub(crate) struct MemberRecord<'a> {
 
 /// Something that is wrong with an imported object.
 #[derive(Debug, Serialize)]
-pub(crate) struct FindingRecord<'a> {
+pub(crate) struct DefectRecord<'a> {
     pub(crate) kind: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) file: Option<&'a str>,
@@ -112,6 +112,75 @@ pub(crate) struct LossRecord<'a> {
     pub(crate) at: String,
 }
 
+/// A finding was raised, is another than before, or is over.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct FindingRecord<'a> {
+    /// What the record is: [`FINDING`].
+    pub custody: &'static str,
+    /// `open` when it is raised, and again when it comes back; `changed`; `closed` when it is over.
+    pub state: &'static str,
+    /// The report that found it (`R02`), or `silent`: a source from which nothing comes.
+    pub report: &'a str,
+    /// The version of the report.
+    pub report_version: u32,
+    /// The title of the report.
+    pub title: &'a str,
+    /// The row of the report that it is, by its key.
+    pub key: &'a str,
+    /// The report's judgement: `exception` until the finding is over.
+    pub verdict: &'a str,
+    /// Why, in the report's codes.
+    pub why: &'a [String],
+    /// The same in words.
+    pub explanation: &'a str,
+    /// The controls that the report is evidence of.
+    pub controls: &'a [String],
+    /// The session that it is about.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub session_id: Option<&'a str>,
+    /// The person, by the identity table.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub person: Option<&'a str>,
+    /// The events that it rests on.
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    pub evidence: &'a [String],
+    /// What people said of it: `explained`, `accepted`, `remediated`, or `open` again.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub handled: Option<&'a str>,
+    /// When it was raised first, RFC 3339.
+    pub raised_at: &'a str,
+    /// When, RFC 3339.
+    pub at: &'a str,
+}
+
+/// What came in between two instants, in numbers: whoever does not get one knows that something stands still.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct HeartbeatRecord<'a> {
+    /// What the record is: [`HEARTBEAT`].
+    pub custody: &'static str,
+    /// The beginning of the span, RFC 3339; the instant is in it.
+    pub from: &'a str,
+    /// Its end; the instant is not in it.
+    pub to: &'a str,
+    /// Events that were taken in, by source.
+    pub sources: &'a [SourceCount],
+    /// All of them.
+    pub events: i64,
+}
+
+/// Events of a source.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, serde::Deserialize)]
+pub struct SourceCount {
+    /// The source.
+    pub source: String,
+    /// How many were taken in.
+    pub events: i64,
+}
+
+/// The value of [`FindingRecord::custody`].
+pub const FINDING: &str = "finding";
+/// The value of [`HeartbeatRecord::custody`].
+pub const HEARTBEAT: &str = "heartbeat";
 /// The value of [`RetentionRecord::custody`].
 pub const RETENTION: &str = "retention";
 /// The value of [`LossRecord::custody`].
@@ -142,6 +211,8 @@ impl Unpacked for Custody<'_> {
             Some(IMPORT) => self.import(object),
             Some(RETENTION) => self.retention(object),
             Some(LOSS) => self.loss(object),
+            Some(FINDING) => self.finding(object),
+            Some(HEARTBEAT) => self.heartbeat(object),
             _ => Err(DecodeError::new(ErrorKind::UnexpectedShape, "`custody` says nothing that is known")),
         }
     }
@@ -228,6 +299,46 @@ impl Custody<'_> {
         self.sink.event(&event);
         instant(time, "`at` is not an instant")
     }
+
+    fn finding(&mut self, mut object: Object<'_>) -> Result<(), DecodeError> {
+        let part = |name| object.json(name).and_then(string).unwrap_or_default().into_owned();
+        let [report, key, state, at] = ["report", "key", "state", "at"].map(part);
+        let time = object.time("at");
+        let finding = [&report, "/", &key].concat();
+        let mut event = Event {
+            event_id: Cow::Owned(["custody/finding/", &finding, "/", &at].concat()),
+            occurred_at: time.at(),
+            kind: Kind::Finding,
+            source_type: Cow::Owned(["finding.", &state].concat()),
+            action: object.text("title"),
+            target: Some(Cow::Owned(key)),
+            target_kind: Some("finding".into()),
+            outcome: Some(if state == "closed" { Outcome::Success } else { Outcome::Failure }),
+            session_id: object.text("session_id"),
+            reason: object.text("explanation"),
+            correlation_id: Some(Cow::Owned(finding)),
+            ..Event::default()
+        };
+        event.detail = object.detail()?;
+        self.sink.event(&event);
+        instant(time, "`at` is not an instant")
+    }
+
+    fn heartbeat(&mut self, mut object: Object<'_>) -> Result<(), DecodeError> {
+        let to = object.json("to").and_then(string).unwrap_or_default().into_owned();
+        let time = object.time("to");
+        let mut event = Event {
+            event_id: Cow::Owned(["custody/heartbeat/", &to].concat()),
+            occurred_at: time.at(),
+            kind: Kind::Heartbeat,
+            source_type: Cow::Borrowed("heartbeat"),
+            outcome: Some(Outcome::Success),
+            ..Event::default()
+        };
+        event.detail = object.detail()?;
+        self.sink.event(&event);
+        instant(time, "`to` is not an instant")
+    }
 }
 
 fn instant(time: Time, otherwise: &'static str) -> Result<(), DecodeError> {
@@ -263,7 +374,7 @@ mod tests {
             recording_id: None,
             public_key_sha256: None,
             integrity: Some(Integrity::Failed.as_str()),
-            findings: vec![FindingRecord { kind: "Gap", file: None, detail: "5 events are missing" }],
+            findings: vec![DefectRecord { kind: "Gap", file: None, detail: "5 events are missing" }],
         };
         let out = decoded(SourceKind::Custody, serde_json::to_vec(&record).unwrap());
         assert_eq!(out.error, None);
@@ -313,6 +424,50 @@ mod tests {
                 "kind": "loss", "source_type": "loss", "action": "messages lost", "target": "prod/audit/3",
                 "target_kind": "partition", "outcome": "failure",
                 "detail": {"cluster": "prod", "first_left": 25, "first_lost": 10, "partition": 3, "topic": "audit"}})]
+        );
+        let record = FindingRecord {
+            custody: FINDING,
+            state: "open",
+            report: "R02",
+            report_version: 3,
+            title: "Sessions without an approval in force",
+            key: "teleport/s1",
+            verdict: "exception",
+            why: &["no_approval".to_owned()],
+            explanation: "Nothing approved it",
+            controls: &["SOC2 CC6.1".to_owned()],
+            session_id: Some("s1"),
+            person: Some("mallory@example.com"),
+            evidence: &["teleport/e1".to_owned()],
+            handled: None,
+            raised_at: "2026-11-02T08:00:00Z",
+            at: "2026-11-02T09:00:00Z",
+        };
+        assert_eq!(
+            decoded(SourceKind::Custody, serde_json::to_vec(&record).unwrap()).events,
+            [json!({"event_id": "custody/finding/R02/teleport/s1/2026-11-02T09:00:00Z",
+                "occurred_at": "2026-11-02T09:00:00.000000Z", "kind": "finding", "source_type": "finding.open",
+                "action": "Sessions without an approval in force", "target": "teleport/s1", "target_kind": "finding",
+                "outcome": "failure", "session_id": "s1", "reason": "Nothing approved it",
+                "correlation_id": "R02/teleport/s1",
+                "detail": {"controls": ["SOC2 CC6.1"], "evidence": ["teleport/e1"], "key": "teleport/s1",
+                    "person": "mallory@example.com", "raised_at": "2026-11-02T08:00:00Z", "report": "R02",
+                    "report_version": 3, "state": "open", "verdict": "exception", "why": ["no_approval"]}})]
+        );
+        let record = HeartbeatRecord {
+            custody: HEARTBEAT,
+            from: "2026-11-02T08:00:00Z",
+            to: "2026-11-02T09:00:00Z",
+            sources: &[SourceCount { source: "teleport".to_owned(), events: 12 }],
+            events: 12,
+        };
+        assert_eq!(
+            decoded(SourceKind::Custody, serde_json::to_vec(&record).unwrap()).events,
+            [json!({"event_id": "custody/heartbeat/2026-11-02T09:00:00Z",
+                "occurred_at": "2026-11-02T09:00:00.000000Z", "kind": "heartbeat", "source_type": "heartbeat",
+                "outcome": "success",
+                "detail": {"events": 12, "from": "2026-11-02T08:00:00Z",
+                    "sources": [{"events": 12, "source": "teleport"}]}})]
         );
         for (value, error) in [("{}", ErrorKind::UnexpectedShape), (r#"{"custody":"x"}"#, ErrorKind::UnexpectedShape)] {
             assert_eq!(decoded(SourceKind::Custody, value).error, Some(error), "{value}");

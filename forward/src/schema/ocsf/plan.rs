@@ -4,7 +4,8 @@ use custody_schemas::event::{Event, Kind, Outcome};
 use serde_json::Value;
 
 use crate::notice::Notice;
-use crate::schema::{Verb, Way, first, said};
+use crate::schema::finding::{Finding, State};
+use crate::schema::{Gist, Verb, Way, first, said};
 
 /// A class. The numbers and names are the schema's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -13,6 +14,8 @@ pub(super) enum Class {
     FileSystem,
     Process,
     EventLog,
+    ComplianceFinding,
+    DetectionFinding,
     AccountChange,
     Authentication,
     AuthorizeSession,
@@ -36,6 +39,8 @@ impl Class {
             Self::FileSystem => 1001,
             Self::Process => 1007,
             Self::EventLog => 1008,
+            Self::ComplianceFinding => 2003,
+            Self::DetectionFinding => 2004,
             Self::AccountChange => 3001,
             Self::Authentication => 3002,
             Self::AuthorizeSession => 3003,
@@ -57,6 +62,8 @@ impl Class {
             Self::FileSystem => "File System Activity",
             Self::Process => "Process Activity",
             Self::EventLog => "Event Log Activity",
+            Self::ComplianceFinding => "Compliance Finding",
+            Self::DetectionFinding => "Detection Finding",
             Self::AccountChange => "Account Change",
             Self::Authentication => "Authentication",
             Self::AuthorizeSession => "Authorize Session",
@@ -75,6 +82,7 @@ impl Class {
     pub(super) fn category(self) -> &'static str {
         match self.uid() / 1000 {
             1 => "System Activity",
+            2 => "Findings",
             3 => "Identity & Access Management",
             4 => "Network Activity",
             6 => "Application Activity",
@@ -84,7 +92,13 @@ impl Class {
 
     /// Whether its `src_endpoint` is the client.
     pub(super) fn has_client(self) -> bool {
-        !matches!(self, Self::Base | Self::FileSystem | Self::Process | Self::Connection)
+        let has_none = matches!(self, Self::Base | Self::FileSystem | Self::Process | Self::Connection);
+        !has_none && !self.is_finding()
+    }
+
+    /// Whether it is told by Custody of what others did.
+    pub(super) fn is_finding(self) -> bool {
+        matches!(self, Self::ComplianceFinding | Self::DetectionFinding)
     }
 
     /// Where the class has the target's name, when the target is a machine.
@@ -112,7 +126,7 @@ impl Class {
         let action = said(&event.action).is_some();
         let client = said(&event.remote_addr).is_some();
         match self {
-            Self::Base | Self::EventLog => true,
+            Self::Base | Self::EventLog | Self::ComplianceFinding | Self::DetectionFinding => true,
             Self::FileSystem | Self::Process => actor && target && action,
             Self::AccountChange => target || user,
             Self::Authentication => user,
@@ -140,9 +154,14 @@ pub(super) struct Control {
 
 const ALLOWED: (i64, &str) = (1, "Allowed");
 const DENIED: (i64, &str) = (2, "Denied");
+/// Nothing was done about it but to say that it is so.
+const ALERT: Control = Control { action: (3, "Observed"), disposition: (19, "Alert"), is_alert: true };
 
 impl Control {
-    fn of(event: &Event<'_>) -> Option<Self> {
+    fn of(event: &Event<'_>, finding: Option<&Finding>) -> Option<Self> {
+        if let Some(finding) = finding {
+            return finding.is_alert().then_some(ALERT);
+        }
         let state = match event.kind {
             Kind::RequestReview => said(&event.proposed_state),
             Kind::RequestUpdate => said(&event.request_state),
@@ -157,10 +176,10 @@ impl Control {
             (_, Some(Outcome::Undefined)) => ((99, "undefined"), (99, "undefined")),
             (_, Some(Outcome::Error)) => ((0, "Unknown"), (27, "Error")),
             _ if event.kind == Kind::SessionRejected => (DENIED, (2, "Blocked")),
-            _ if event.kind == Kind::Loss => ((3, "Observed"), (19, "Alert")),
+            _ if event.kind == Kind::Loss => return Some(ALERT),
             _ => return None,
         };
-        Some(Self { action, disposition, is_alert: event.kind == Kind::Loss })
+        Some(Self { action, disposition, is_alert: false })
     }
 }
 
@@ -193,16 +212,17 @@ const fn other(class: Class) -> Choice {
 }
 
 impl Plan {
-    pub(in crate::schema) fn of(notice: &Notice<'_>) -> Self {
+    pub(in crate::schema) fn of(notice: &Notice<'_>, gist: &Gist) -> Self {
         let event = &notice.event;
+        let finding = gist.finding.as_ref();
         let pid = is_command(event).then(|| pid(&event.detail)).flatten();
-        let chosen = choices(event, pid).into_iter().flatten().find(|(class, ..)| class.is_possible(event));
+        let chosen = choices(event, finding, pid).into_iter().flatten().find(|(class, ..)| class.is_possible(event));
         let (class, activity, activity_name) = chosen.unwrap_or(other(Class::Base));
         Self {
             class,
             activity,
             activity_name,
-            control: Control::of(event),
+            control: Control::of(event, finding),
             service: (Way::of(event) == Way::Kubernetes).then_some("kubernetes"),
             pid,
             is_recording: matches!(event.kind, Kind::SessionUpload | Kind::RecordingAccess | Kind::Import),
@@ -233,6 +253,20 @@ impl Plan {
         }
         match self.class {
             Class::Base => told!(),
+            // Not the outcome: the status is that of the finding.
+            Class::ComplianceFinding | Class::DetectionFinding => &[
+                "source",
+                "ingested_at",
+                "source_code",
+                "actor",
+                "session_id",
+                "occurred_at",
+                "session_started_at",
+                "session_ended_at",
+                "action",
+                "target",
+                "reason",
+            ],
             Class::FileSystem | Class::Process => told!("action", "target"),
             Class::EventLog => told!("remote_addr"),
             Class::AccountChange if self.is_own_account => told!("remote_addr"),
@@ -257,7 +291,7 @@ impl Plan {
 }
 
 /// Classes for an event, the best first. The first whose requirements are met is taken.
-fn choices(event: &Event<'_>, pid: Option<i64>) -> [Option<Choice>; 3] {
+fn choices(event: &Event<'_>, finding: Option<&Finding>, pid: Option<i64>) -> [Option<Choice>; 3] {
     let one = |choice| [Some(choice), None, None];
     match event.kind {
         Kind::SessionStart | Kind::SessionEnd | Kind::SessionRejected | Kind::SessionJoin | Kind::SessionLeave => {
@@ -281,7 +315,8 @@ fn choices(event: &Event<'_>, pid: Option<i64>) -> [Option<Choice>; 3] {
         Kind::PolicyDecision => one(call(said(&event.action).map_or(Verb::Other, Verb::of_action))),
         Kind::ConfigChange => [account_or_group(event), Some(managed(Verb::of(event))), None],
         Kind::Retention if event.outcome == Some(Outcome::Success) => one((Class::EventLog, 2, "Delete")),
-        Kind::Retention | Kind::Redecode | Kind::Loss => one(other(Class::EventLog)),
+        Kind::Retention | Kind::Redecode | Kind::Loss | Kind::Heartbeat => one(other(Class::EventLog)),
+        Kind::Finding => [finding.map(found), None, None],
         Kind::Other if Way::of(event) != Way::Unknown && said(&event.session_id).is_some() => in_session(event, None),
         Kind::Other => match Verb::of(event) {
             Verb::Other => one(other(Class::Base)),
@@ -330,6 +365,16 @@ fn in_session(event: &Event<'_>, own: Option<Choice>) -> [Option<Choice>; 3] {
     };
     let general = of_network(Class::Network).filter(|_| matches!(way, Way::Database | Way::Kubernetes | Way::Tunnel));
     [own, of_way, general]
+}
+
+/// What was found is created once. That it came back is news of the same finding, whose `created_time` is earlier.
+fn found(finding: &Finding) -> Choice {
+    let class = if finding.is_detection() { Class::DetectionFinding } else { Class::ComplianceFinding };
+    match finding.state {
+        State::Open if !finding.is_back => (class, 1, "Create"),
+        State::Open | State::Changed => (class, 2, "Update"),
+        State::Closed => (class, 3, "Close"),
+    }
 }
 
 fn is_command(event: &Event<'_>) -> bool {

@@ -46,31 +46,6 @@ impl Case {
 /// 2025-06-02T09:00:01Z.
 const NOW: Micros = 1_748_854_801_000_000;
 
-pub(crate) const KINDS: [Kind; 22] = [
-    Kind::SessionStart,
-    Kind::SessionEnd,
-    Kind::SessionJoin,
-    Kind::SessionLeave,
-    Kind::SessionUpload,
-    Kind::SessionRejected,
-    Kind::RecordingAccess,
-    Kind::SessionActivity,
-    Kind::RequestCreate,
-    Kind::RequestReview,
-    Kind::RequestUpdate,
-    Kind::RequestDelete,
-    Kind::RequestExpire,
-    Kind::CredentialIssue,
-    Kind::Login,
-    Kind::PolicyDecision,
-    Kind::ConfigChange,
-    Kind::Import,
-    Kind::Redecode,
-    Kind::Retention,
-    Kind::Loss,
-    Kind::Other,
-];
-
 /// An event in which every field says something.
 pub(crate) fn full() -> Case {
     let text = |text: &'static str| Some(Text::Borrowed(text));
@@ -129,6 +104,59 @@ pub(crate) fn full() -> Case {
     Case { broker_at: Some(NOW - 500_000), access: vec![access], revision: 2, ..Case::of(event) }
 }
 
+/// A finding as it is when it is raised, and what has to be looked at is a session.
+pub(crate) fn finding() -> Case {
+    let event = Event {
+        event_id: "custody/finding/R02/teleport/293fda2d/2025-06-02T09:00:00Z".into(),
+        occurred_at: Some(NOW - 1_000_000),
+        kind: Kind::Finding,
+        source_type: "finding.open".into(),
+        action: Some("Sessions without an approval in force".into()),
+        target: Some("teleport/293fda2d".into()),
+        target_kind: Some("finding".into()),
+        outcome: Some(Outcome::Failure),
+        session_id: Some("293fda2d".into()),
+        reason: Some("The approval ended 14 minutes before the session began".into()),
+        correlation_id: Some("R02/teleport/293fda2d".into()),
+        detail: concat!(
+            r#"{"controls":["SOC2 CC6.2","PCI 7.2.3"],"evidence":["teleport/root.example.com/fff30583-1"],"#,
+            r#""key":"teleport/293fda2d","person":"alice@example.com","raised_at":"2025-06-02T09:00:00Z","report":"R02","#,
+            r#""report_version":1,"state":"open","verdict":"exception","why":["approval_expired"]}"#
+        )
+        .to_owned(),
+        ..Event::default()
+    };
+    Case { source: "custody", topic: "custody".to_owned(), offset: 17, ..Case::of(event) }
+}
+
+/// What was taken in in an hour.
+pub(crate) fn heartbeat() -> Case {
+    let event = Event {
+        event_id: "custody/heartbeat/2025-06-02T09:00:00Z".into(),
+        occurred_at: Some(NOW - 1_000_000),
+        kind: Kind::Heartbeat,
+        source_type: "heartbeat".into(),
+        outcome: Some(Outcome::Success),
+        detail: concat!(
+            r#"{"events":1893,"from":"2025-06-02T08:00:00Z","#,
+            r#""sources":[{"events":412,"source":"opa"},{"events":1481,"source":"teleport"}]}"#
+        )
+        .to_owned(),
+        ..Event::default()
+    };
+    Case { source: "custody", topic: "custody".to_owned(), offset: 18, ..Case::of(event) }
+}
+
+/// What a finding of such texts says besides its columns.
+fn found(texts: &[String], state: &str, handled: &str, raised_at: &str) -> String {
+    let person = texts.first();
+    serde_json::json!({
+        "state": state, "handled": handled, "raised_at": raised_at, "report_version": 3, "verdict": handled,
+        "why": texts, "controls": texts, "evidence": texts, "person": person, "key": person,
+    })
+    .to_string()
+}
+
 /// An event of a kind, and what gave access to it, with the same text wherever one can stand, and so many in each list.
 pub(crate) fn everywhere(kind: Kind, text: &str, items: usize) -> Case {
     let one = || Some(Text::Owned(text.to_owned()));
@@ -161,11 +189,18 @@ pub(crate) fn everywhere(kind: Kind, text: &str, items: usize) -> Case {
         policy_revision: one(),
         ticket: one(),
         approver: one(),
-        correlation_id: one(),
+        correlation_id: match kind {
+            // As long as the name of a finding may be.
+            Kind::Finding => Some(format!("R02/{}", "=".repeat(252)).into()),
+            _ => one(),
+        },
         recording_id: one(),
         mfa_device: one(),
         remote_addr: one(),
-        detail: serde_json::json!({ "text": text }).to_string(),
+        detail: match kind {
+            Kind::Finding => found(&vec![text.to_owned(); items], "open", "verdict_so_long_", "2025-06-02T09:00:00Z"),
+            _ => serde_json::json!({ "text": text }).to_string(),
+        },
         ..full.event
     };
     let access = Access {
@@ -180,7 +215,7 @@ pub(crate) fn everywhere(kind: Kind, text: &str, items: usize) -> Case {
 }
 
 /// The names that sources have for types of events, and some that nobody has.
-const SOURCE_TYPES: [&str; 58] = [
+const SOURCE_TYPES: [&str; 62] = [
     "session.start",
     "session.end",
     "session.rejected",
@@ -237,12 +272,16 @@ const SOURCE_TYPES: [&str; 58] = [
     "audit_log",
     "import.asciicast",
     "retention.done",
+    "finding.open",
+    "finding.changed",
+    "finding.closed",
+    "heartbeat",
     "",
     "\u{0}?.\\|=",
 ];
 
 /// Words that decide something in one field or another.
-const WORDS: [&str; 24] = [
+const WORDS: [&str; 27] = [
     "",
     "alice@example.com",
     "ssh",
@@ -265,6 +304,9 @@ const WORDS: [&str; 24] = [
     "10.0.0.1 443",
     "2001:db8::1 8080",
     "SELECT 1",
+    "R02/teleport/s-1",
+    "R14/",
+    "silent/teleport",
     "node-a.internal",
     "DOMAIN\\nick=x|y\tz\r\n",
 ];
@@ -291,6 +333,14 @@ fn detail() -> impl Strategy<Value = String> {
         Just(r#"{"pid":-1}"#.to_owned()),
         Just(r#"{"pid":1e300}"#.to_owned()),
         any::<String>().prop_map(|text| serde_json::json!({ "text": text }).to_string()),
+        (
+            vec(text(), 0..3),
+            select(&["open", "changed", "closed", ""][..]),
+            select(&["explained", "accepted", "remediated", "open", "pass", "exception", "na", ""][..]),
+            select(&["2025-06-02T09:00:00Z", "1970-01-01T00:00:00Z", "yesterday", ""][..]),
+        )
+            .prop_map(|(texts, state, handled, raised_at)| found(&texts, state, handled, raised_at)),
+        Just(r#"{"why":"x","controls":[1,""],"evidence":{},"person":7,"report_version":-1,"verdict":[]}"#.to_owned()),
         any::<String>(),
     ]
 }
@@ -322,7 +372,7 @@ fn notice(text: impl Strategy<Value = String> + Clone + 'static, items: usize) -
     let texts = vec(option::weighted(0.6, text.clone()), 20);
     let times = vec(option::of(prop_oneof![NOW - 1_000_000_000..NOW, any::<i64>()]), 5);
     let words = (
-        select(&KINDS[..]),
+        select(&Kind::ALL[..]),
         prop_oneof![8 => select(&SOURCE_TYPES[..]).prop_map(str::to_owned), 1 => text.clone()],
         select(&["teleport", "boundary", "hoop", "opa", "custody", "sudo", "tlog"][..]),
         option::of(select(
@@ -403,7 +453,11 @@ pub(crate) fn hostile() -> impl Strategy<Value = Case> {
         .prop_map(|(text, times)| text.repeat(times));
     let everywhere = notice(long.boxed(), 12);
     let in_detail = (case(), any::<u16>()).prop_map(|(mut case, times)| {
-        case.event.detail = serde_json::json!({ "text": "é\"".repeat(times.into()) }).to_string();
+        let long = "é\"".repeat(times.into());
+        case.event.detail = match case.event.kind {
+            Kind::Finding => found(&[long], "open", "", ""),
+            _ => serde_json::json!({ "text": long }).to_string(),
+        };
         case
     });
     prop_oneof![2 => everywhere, 1 => in_detail]
@@ -445,7 +499,7 @@ fn event_of(shown: &Value) -> Event<'static> {
     };
     let kinds =
         ["node", "database", "kubernetes", "app", "desktop", "target", "role", "resource", "resources", "access_list"];
-    let kind = KINDS.into_iter().find(|kind| shown["kind"] == kind.as_str()).unwrap();
+    let kind = Kind::ALL.into_iter().find(|kind| shown["kind"] == kind.as_str()).unwrap();
     let outcomes =
         [Outcome::Success, Outcome::Failure, Outcome::Allow, Outcome::Deny, Outcome::Undefined, Outcome::Error];
     let actors = [ActorKind::Human, ActorKind::Bot, ActorKind::System];

@@ -147,6 +147,59 @@ fn a_session_is_told_in_the_fields_that_analysts_know() {
 }
 
 #[test]
+fn a_finding_is_an_alert_of_a_rule() {
+    let written = parsed(&Schema::Ecs.write(&corpus::finding().notice(), UNLIMITED));
+    assert_eq!(faults(&written), Vec::<String>::new(), "{written:#}");
+    let expected = json!({
+        "event": {
+            "kind": "alert", "category": ["iam"], "type": ["info"], "outcome": "failure",
+            "id": "custody/finding/R02/teleport/293fda2d/2025-06-02T09:00:00Z", "action": "finding.open",
+            "provider": "custody", "module": "custody", "dataset": "custody.finding", "severity": 6, "sequence": 17,
+            "reason": "The approval ended 14 minutes before the session began",
+            "created": "2025-06-02T09:00:01.000000Z", "start": "2025-06-02T09:00:00.000000Z",
+        },
+        "user": {"name": "alice@example.com"},
+        "rule": {"id": "R02", "name": "Sessions without an approval in force", "version": "1"},
+        "related": {"user": ["alice@example.com"]},
+        "labels": {"finding": "R02/teleport/293fda2d", "state": "open"},
+    });
+    for (name, value) in expected.as_object().unwrap() {
+        assert_eq!(&written[name], value, "{name}");
+    }
+    let custody = &written["custody"];
+    assert_eq!((&custody["session_id"], &custody["target"]), (&json!("293fda2d"), &json!("teleport/293fda2d")));
+    // What a report calls a row is nothing in a network.
+    assert_eq!((written.get("destination"), written.get("host")), (None, None));
+}
+
+#[test]
+fn findings_are_in_a_category_where_one_fits() {
+    let cases = [
+        ("R12", json!(["intrusion_detection"])),
+        ("R15", json!(["session"])),
+        ("R24", Value::Null),
+        ("silent", Value::Null),
+        ("R03", json!(["iam"])),
+    ];
+    for (report, category) in cases {
+        let mut case = corpus::finding();
+        case.event.correlation_id = Some(format!("{report}/x").into());
+        let written = parsed(&Schema::Ecs.write(&case.notice(), UNLIMITED));
+        assert_eq!(faults(&written), Vec::<String>::new(), "{written:#}");
+        assert_eq!(written["event"]["category"], category, "{report}");
+        assert_eq!(written["rule"]["id"], report);
+    }
+}
+
+#[test]
+fn a_heartbeat_is_a_metric() {
+    let written = parsed(&Schema::Ecs.write(&corpus::heartbeat().notice(), UNLIMITED));
+    assert_eq!(faults(&written), Vec::<String>::new(), "{written:#}");
+    assert_eq!(written["event"]["kind"], "metric");
+    assert_eq!(written["custody"]["detail"]["sources"][0], json!({"events": 412, "source": "opa"}));
+}
+
+#[test]
 fn the_sources_examples_are_valid() {
     for (shown, case) in corpus::examples() {
         let written = parsed(&Schema::Ecs.write(&case.notice(), UNLIMITED));

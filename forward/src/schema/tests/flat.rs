@@ -97,6 +97,33 @@ fn a_session_as_leef() {
 }
 
 #[test]
+fn a_finding_as_cef() {
+    let expected = "CEF:0|Custody|Custody|VERSION|R02|Sessions without an approval in force|6|rt=1748854800000 \
+        externalId=custody/finding/R02/teleport/293fda2d/2025-06-02T09:00:00Z cat=finding act=open outcome=failure \
+        reason=The approval ended 14 minutes before the session began suser=alice@example.com \
+        destinationServiceName=teleport/293fda2d deviceFacility=custody cs3=293fda2d cs3Label=sessionId \
+        cs6=custody/3/17/1 cs6Label=evidence cn1=17 cn1Label=offset flexString2=R02/teleport/293fda2d \
+        flexString2Label=finding deviceCustomDate1=1748854800000 deviceCustomDate1Label=raisedAt msg=finding.open: Sessions \
+        without an approval in force on teleport/293fda2d: failure, because The approval ended 14 minutes before the session \
+        began";
+    assert_eq!(Schema::Cef.write(&corpus::finding().notice(), UNLIMITED), expected.replace("VERSION", VERSION));
+}
+
+#[test]
+fn a_finding_as_leef() {
+    let expected = "LEEF:2.0|Custody|Custody|VERSION|R02|x09|devTime=1748854800000^cat=finding^sev=6^\
+        usrName=alice@example.com^resource=teleport/293fda2d^\
+        eventId=custody/finding/R02/teleport/293fda2d/2025-06-02T09:00:00Z^eventType=finding.open^source=custody^\
+        action=Sessions without an approval in force^outcome=failure^\
+        reason=The approval ended 14 minutes before the session began^sessionId=293fda2d^\
+        correlationId=R02/teleport/293fda2d^findingId=R02/teleport/293fda2d^findingState=open^raisedAt=1748854800000^\
+        offset=17^evidence=custody/3/17/1^msg=finding.open: Sessions without an approval in force on teleport/293fda2d: \
+        failure, because The approval ended 14 minutes before the session began";
+    let expected = expected.replace('^', "\t").replace("VERSION", VERSION);
+    assert_eq!(Schema::Leef.write(&corpus::finding().notice(), UNLIMITED), expected);
+}
+
+#[test]
 fn what_has_a_meaning_in_cef_is_escaped() {
     let event = Event {
         source_code: Some("a|b\\c\nd=e".into()),
@@ -120,15 +147,20 @@ proptest! {
         prop_assert!(!line.contains(['\n', '\r']));
         let (header, extension) = cef(&line);
         let event = &notice.event;
-        let class = said(&event.source_code).unwrap_or(&event.source_type);
-        let class = fit(class, 1023).replace(['\n', '\r'], " ");
-        prop_assert_eq!(&header[..6], &["CEF:0", PRODUCT, PRODUCT, VERSION, class.as_str(), event.kind.as_str()]);
+        let gist = Gist::of(&notice);
+        let finding = gist.finding.as_ref();
+        let report = finding.map(|finding| finding.report.as_str()).filter(|report| !report.is_empty());
+        let class = report.or(said(&event.source_code)).unwrap_or(&event.source_type);
+        let name = finding.and_then(|_| said(&event.action)).unwrap_or(event.kind.as_str());
+        let [class, name] = [(class, 1023), (name, 512)].map(|(text, chars)| fit(text, chars).replace(['\n', '\r'], " "));
+        prop_assert_eq!(&header[..6], &["CEF:0", PRODUCT, PRODUCT, VERSION, class.as_str(), name.as_str()]);
         prop_assert!((0..=10).contains(&header[6].parse::<i32>().unwrap()));
         let is_machine = matches!(event.target_kind.as_deref(), Some("node" | "desktop"));
         let fields = [
-            ("suser", 1023, said(&event.actor)),
+            ("suser", 1023, said(&event.actor).or(finding.and_then(|finding| finding.person.as_deref()))),
             ("duser", 1023, said(&event.login)),
-            ("act", 63, said(&event.action)),
+            ("act", 63, finding.map(|finding| finding.state.as_str()).or(said(&event.action))),
+            ("flexString2", 1023, finding.map(|finding| finding.uid.as_str())),
             ("app", 31, said(&event.protocol)),
             ("reason", 1023, reason(&notice)),
             ("deviceExternalId", 255, said(&event.cluster)),
@@ -156,8 +188,11 @@ proptest! {
         let event = &notice.event;
         prop_assert_eq!(&header[..4], &["LEEF:2.0", PRODUCT, PRODUCT, VERSION]);
         prop_assert!(!header[4].contains(char::is_control));
+        let gist = Gist::of(&notice);
+        let finding = gist.finding.as_ref();
         let fields = [
-            ("usrName", said(&event.actor)),
+            ("usrName", said(&event.actor).or(finding.and_then(|finding| finding.person.as_deref()))),
+            ("findingId", finding.map(|finding| finding.uid.as_str())),
             ("accountName", said(&event.login)),
             ("action", said(&event.action)),
             ("resource", said(&event.target)),

@@ -59,7 +59,9 @@ fn check(case: &Case) -> Result<(), TestCaseError> {
 
 #[test]
 fn every_field_of_the_examples_has_a_mapping() {
-    for case in corpus::examples().into_iter().map(|(_, case)| case).chain([full()]) {
+    for case in
+        corpus::examples().into_iter().map(|(_, case)| case).chain([full(), corpus::finding(), corpus::heartbeat()])
+    {
         check(&case).unwrap();
     }
 }

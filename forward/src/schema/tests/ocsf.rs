@@ -1,14 +1,18 @@
 //! OCSF events against the published schema (`ocsf-1.8.0.json`, cut out by `tests/open/ocsf_schema.py`).
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::io::Write as _;
+use std::process::Command;
 use std::sync::LazyLock;
 
 use custody_schemas::event::{ActorKind, Outcome};
-use proptest::test_runner::TestCaseError;
+use proptest::strategy::ValueTree as _;
+use proptest::test_runner::{TestCaseError, TestRunner};
 use regex::Regex;
 use serde_json::Map;
 
 use super::*;
+use crate::sink::receiver::skip;
 
 static SCHEMA: LazyLock<Value> = LazyLock::new(|| parsed(include_str!("../ocsf-1.8.0.json")));
 
@@ -45,7 +49,7 @@ fn faults(event: &Value) -> Vec<String> {
     }
     check.object("", class, event.as_object().unwrap());
     for observable in event["observables"].as_array().into_iter().flatten() {
-        let path = format!("/{}", observable["name"].as_str().unwrap().replace('.', "/"));
+        let path = format!("/{}", observable["name"].as_str().unwrap().replace("[0]", ".0").replace('.', "/"));
         if event.pointer(&path) != Some(&observable["value"]) {
             check.fault("observables", format!("{observable} is not what it points to"));
         }
@@ -178,6 +182,24 @@ proptest! {
 }
 
 #[test]
+fn a_check_that_is_not_ours_finds_nothing() {
+    let mut runner = TestRunner::deterministic();
+    let mut cases: Vec<Case> = corpus::examples().into_iter().map(|(_, case)| case).collect();
+    cases.extend([full(), corpus::finding(), corpus::heartbeat()]);
+    cases.extend((0..2000).map(|_| case().new_tree(&mut runner).unwrap().current()));
+    let mut file = tempfile::NamedTempFile::new().unwrap();
+    for case in &cases {
+        writeln!(file, "{}", Schema::Ocsf.write(&case.notice(), UNLIMITED)).unwrap();
+    }
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/open/ocsf_validate.py");
+    let mut python = Command::new("python3");
+    python.args(["-B", script, "--expect", &cases.len().to_string()]).arg(file.path());
+    let Ok(ended) = python.output() else { return skip("no check of OCSF but ours: there is no python3") };
+    let said = [ended.stdout, ended.stderr].map(|text| String::from_utf8_lossy(&text).into_owned()).concat();
+    assert!(ended.status.success(), "{said}");
+}
+
+#[test]
 fn the_check_finds_what_is_wrong() {
     let right = written(&full());
     assert_eq!(faults(&right), Vec::<String>::new());
@@ -231,6 +253,7 @@ fn event(kind: Kind, source_type: &'static str, fields: &Fields) -> Case {
             "session" => event.session_id = text,
             "protocol" => event.protocol = text,
             "addr" => event.remote_addr = text,
+            "finding" => event.correlation_id = text,
             "request" => event.request_ids = vec![value.into()],
             "role" => event.actor_roles = vec![value.into()],
             "state" => (event.request_state, event.proposed_state) = (text.clone(), text),
@@ -394,6 +417,19 @@ fn events_are_in_the_class_that_the_table_says() {
         (100_802, Retention, "retention.done", &[("target", "frames"), ("outcome", "success")]),
         (100_899, Retention, "retention.begun", &[("target", "frames")]),
         (100_899, Loss, "loss", &[("target", "c/t/0"), ("outcome", "failure")]),
+        (200_301, Finding, "finding.open", &[("finding", "R02/teleport/s-1"), session]),
+        (200_302, Finding, "finding.changed", &[("finding", "R03/teleport/r-1")]),
+        (200_303, Finding, "finding.closed", &[("finding", "R27/alice"), ("outcome", "success")]),
+        (200_401, Finding, "finding.open", &[("finding", "R09/teleport/r-1")]),
+        (200_401, Finding, "finding.open", &[("finding", "R12/alice/prod")]),
+        (200_401, Finding, "finding.open", &[("finding", "R14/teleport/s-1"), session]),
+        (200_402, Finding, "finding.changed", &[("finding", "R15/teleport/s-1"), session]),
+        (200_401, Finding, "finding.open", &[("finding", "R23/teleport/s-1"), session]),
+        (200_403, Finding, "finding.closed", &[("finding", "R24/teleport/2025-06-02")]),
+        (200_401, Finding, "finding.open", &[("finding", "silent/teleport"), ("source", "custody")]),
+        // Whatever it is: it was found.
+        (200_301, Finding, "", &[]),
+        (100_899, Heartbeat, "heartbeat", &[("source", "custody"), ("outcome", "success")]),
         (600_302, Other, "users.list", &[who, ("source", "boundary")]),
         (99, Other, "session.state", &[("source", "hoop")]),
         (400_799, Other, "session.data", &[who, session, node, is_node, ssh]),
@@ -407,7 +443,7 @@ fn events_are_in_the_class_that_the_table_says() {
         assert_eq!(faults(&written), Vec::<String>::new(), "{written:#}");
         kinds.insert(kind.as_str(), ());
     }
-    assert_eq!(kinds.len(), KINDS.len());
+    assert_eq!(kinds.len(), Kind::ALL.len());
 }
 
 #[test]
@@ -469,6 +505,156 @@ fn a_session_is_told_with_what_gave_the_access() {
     assert_eq!(unmapped["detail"]["namespace"], "default");
     assert_eq!(unmapped.get("actor"), None);
     assert_eq!(full().event.actor_kind, Some(ActorKind::Human));
+}
+
+#[test]
+fn a_finding_is_told_with_its_report() {
+    let written = written(&corpus::finding());
+    assert_eq!(faults(&written), Vec::<String>::new(), "{written:#}");
+    let expected = json!({
+        "class_uid": 2003, "class_name": "Compliance Finding", "category_uid": 2, "category_name": "Findings",
+        "activity_id": 1, "activity_name": "Create", "type_uid": 200_301, "severity_id": 3, "severity": "Medium",
+        "status_id": 1, "status": "New", "status_detail": "open", "time": 1_748_854_800_000_i64,
+        "metadata": {
+            "version": "1.8.0", "product": {"name": "Custody", "vendor_name": "Custody", "version": VERSION},
+            "profiles": ["security_control"], "uid": "custody/finding/R02/teleport/293fda2d/2025-06-02T09:00:00Z",
+            "correlation_uid": "R02/teleport/293fda2d", "log_name": "custody", "log_provider": "custody",
+            "logged_time": 1_748_854_801_000_i64, "sequence": 17,
+        },
+        "action_id": 3, "action": "Observed", "disposition_id": 19, "disposition": "Alert", "is_alert": true,
+        "finding_info": {
+            "uid": "R02/teleport/293fda2d", "title": "Sessions without an approval in force",
+            "desc": "The approval ended 14 minutes before the session began", "types": ["approval_expired"],
+            "created_time": 1_748_854_800_000_i64, "modified_time": 1_748_854_800_000_i64,
+            "analytic": {
+                "uid": "R02", "name": "Sessions without an approval in force", "version": "1", "type_id": 1, "type": "Rule",
+            },
+            "related_events": [{"uid": "teleport/root.example.com/fff30583-1"}],
+        },
+        "compliance": {
+            "control": "R02", "standards": ["PCI", "SOC2"], "requirements": ["SOC2 CC6.2", "PCI 7.2.3"],
+            "status_id": 3, "status": "Fail",
+        },
+        "evidences": [{"actor": {"user": {"name": "alice@example.com"}, "session": {"uid": "293fda2d"}}}],
+        "resources": [{"uid": "293fda2d", "name": "teleport/293fda2d", "type": "Session"}],
+        "observables": [
+            {"name": "evidences[0].actor.user.name", "type_id": 4, "type": "User Name", "value": "alice@example.com"},
+        ],
+    });
+    for (name, value) in expected.as_object().unwrap() {
+        assert_eq!(&written[name], value, "{name}");
+    }
+    // The event that it rests on is told under the same id.
+    assert_eq!(written["finding_info"]["related_events"][0]["uid"], *event_id(&full().notice()));
+    // Nobody of whom the source told did this.
+    assert_eq!(written.get("actor"), None);
+    assert_eq!(written["unmapped"]["custody"]["detail"]["report"], "R02");
+}
+
+/// A finding at some point of its life.
+fn finding(report: &str, state: &str, handled: Option<&str>, verdict: &str, is_back: bool) -> Case {
+    let mut case = corpus::finding();
+    case.event.source_type = format!("finding.{state}").into();
+    case.event.correlation_id = Some(format!("{report}/teleport/293fda2d").into());
+    let raised_at = if is_back { "2025-06-01T09:00:00Z" } else { "2025-06-02T09:00:00Z" };
+    let mut detail = json!({"raised_at": raised_at, "report_version": 1, "verdict": verdict});
+    detail["handled"] = handled.into();
+    case.event.detail = detail.to_string();
+    case
+}
+
+#[test]
+fn what_becomes_of_a_finding_is_its_status() {
+    let cases = [
+        // (state, handled, back), (activity, status, status_detail, alert, severity), what the control is
+        (("open", None, "exception", false), (1, 1, "open", true, 3), "Fail"),
+        (("open", None, "exception", true), (2, 1, "open", true, 3), "Fail"),
+        (("open", Some("accepted"), "exception", false), (1, 3, "accepted", false, 1), "Fail"),
+        (("open", Some("accepted"), "exception", true), (2, 3, "accepted", false, 1), "Fail"),
+        // It had been remediated, and is there again.
+        (("open", Some("remediated"), "exception", true), (2, 1, "remediated", true, 3), "Fail"),
+        (("changed", None, "exception", true), (2, 1, "changed", true, 3), "Fail"),
+        (("changed", Some("explained"), "exception", true), (2, 3, "explained", false, 1), "Fail"),
+        (("changed", Some("accepted"), "exception", true), (2, 3, "accepted", false, 1), "Fail"),
+        (("changed", Some("remediated"), "exception", true), (2, 4, "remediated", false, 1), "Fail"),
+        (("changed", Some("open"), "exception", true), (2, 2, "open", true, 3), "Fail"),
+        (("changed", Some("?"), "", true), (2, 1, "changed", true, 3), "Fail"),
+        (("closed", None, "pass", true), (3, 4, "closed", false, 1), "Pass"),
+        (("closed", Some("accepted"), "na", true), (3, 4, "accepted", false, 1), "na"),
+        // That it passed is not made up.
+        (("closed", None, "", true), (3, 4, "closed", false, 1), "Unknown"),
+    ];
+    for ((state, handled, verdict, is_back), expected, control) in cases {
+        let case = finding("R02", state, handled, verdict, is_back);
+        let written = written(&case);
+        assert_eq!(faults(&written), Vec::<String>::new(), "{written:#}");
+        let number = |name: &str| written[name].as_i64().unwrap();
+        let is_alert = written.get("is_alert").is_some();
+        let detail = written["status_detail"].as_str().unwrap();
+        let found = (number("activity_id"), number("status_id"), detail, is_alert, number("severity_id"));
+        assert_eq!(found, expected, "{state} {handled:?} {is_back}: {written:#}");
+        assert_eq!(written["compliance"]["status"], control);
+        assert_eq!(written["finding_info"]["uid"], "R02/teleport/293fda2d");
+        let ecs = parsed(&Schema::Ecs.write(&case.notice(), UNLIMITED));
+        assert_eq!(ecs["event"]["kind"], if is_alert { "alert" } else { "event" });
+    }
+}
+
+#[test]
+fn how_much_a_finding_matters_is_by_its_report() {
+    let cases = [("R12", 4), ("R14", 4), ("R24", 4), ("silent", 4), ("R02", 3), ("R03", 3), ("R99", 3), ("R08", 2)];
+    for (report, severity_id) in cases {
+        let written = written(&finding(report, "open", None, "exception", false));
+        assert_eq!(written["severity_id"], severity_id, "{report}");
+    }
+}
+
+#[test]
+fn a_finding_that_is_cut_or_masked_is_still_that_finding() {
+    let mut case = corpus::finding();
+    let whole = written(&case);
+    let members = case.event.detail.strip_suffix('}').unwrap();
+    case.event.detail = format!(r#"{members},"more":"{}"}}"#, "x".repeat(20_000));
+    let cut = parsed(&Schema::Ocsf.write(&case.notice(), Schema::BYTES_MIN));
+    case.event.detail = r#"{"masked":true}"#.to_owned();
+    let masked = written(&case);
+    for event in [&cut, &masked] {
+        assert_eq!(faults(event), Vec::<String>::new(), "{event:#}");
+        for name in ["type_uid", "status_id", "severity_id", "is_alert", "resources"] {
+            assert_eq!(event[name], whole[name], "{name}");
+        }
+        assert_eq!(event["finding_info"]["uid"], whole["finding_info"]["uid"]);
+        assert_eq!(event["finding_info"].get("related_events"), None);
+        assert!(!event["evidences"].to_string().contains("alice"), "{event:#}");
+    }
+    assert_eq!(cut["finding_info"]["created_time"], whole["finding_info"]["created_time"]);
+    assert_eq!(masked["finding_info"].get("created_time"), None);
+}
+
+#[test]
+fn the_name_of_a_finding_is_one_that_a_receiver_can_keep() {
+    let mut case = corpus::finding();
+    let long = format!("R02/{}", "x".repeat(300));
+    case.event.correlation_id = Some(long.clone().into());
+    case.event.detail = json!({"evidence": ["a".repeat(300), "b"]}).to_string();
+    let written = written(&case);
+    let uid = written["finding_info"]["uid"].as_str().unwrap();
+    assert!(uid.starts_with("sha256:") && uid.len() == 71, "{uid}");
+    assert_eq!(written["metadata"]["correlation_uid"], uid);
+    assert_eq!(written["unmapped"]["custody"]["correlation_id"], long);
+    let related = written["finding_info"]["related_events"].as_array().unwrap();
+    assert!(related[0]["uid"].as_str().unwrap().starts_with("sha256:"), "{related:?}");
+    assert_eq!(related[1]["uid"], "b");
+}
+
+#[test]
+fn a_heartbeat_is_told_with_its_numbers() {
+    let written = written(&corpus::heartbeat());
+    assert_eq!(faults(&written), Vec::<String>::new(), "{written:#}");
+    assert_eq!((&written["type_uid"], &written["severity_id"]), (&json!(100_899), &json!(1)));
+    assert_eq!((&written["activity_name"], &written["status"]), (&json!("heartbeat"), &json!("Success")));
+    let detail = &written["unmapped"]["custody"]["detail"];
+    assert_eq!((&detail["events"], &detail["sources"][1]["source"]), (&json!(1893), &json!("teleport")));
 }
 
 #[test]

@@ -265,6 +265,29 @@ fn of_class(class: i64) -> Vec<FieldRef> {
             vec![object("process", [int("pid"), text("cmd_line"), session]), device()]
         }
         1008 => vec![text("log_name"), text("log_provider"), from()],
+        2003 | 2004 => {
+            let analytic = [text("uid"), text("name"), text("version"), int("type_id"), text("type")];
+            let info = [
+                text("uid"),
+                text("title"),
+                text("desc"),
+                texts("types"),
+                long("created_time"),
+                long("modified_time"),
+                object("analytic", analytic),
+                objects("related_events", [text("uid")]),
+            ];
+            let compliance =
+                [text("control"), texts("standards"), texts("requirements"), int("status_id"), text("status")];
+            let actor = object("actor", [user(), object("session", [text("uid"), long("created_time")])]);
+            let compliance = (class == 2003).then(|| object("compliance", compliance));
+            let found = [
+                object("finding_info", info),
+                objects("evidences", [actor]),
+                objects("resources", [text("uid"), text("name"), text("type")]),
+            ];
+            found.into_iter().chain(compliance).collect()
+        }
         3001 => vec![user(), from()],
         3002 => {
             let service = object("service", [text("name"), text("uid")]);
