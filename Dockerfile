@@ -1,8 +1,16 @@
 # syntax=docker/dockerfile:1
 
+FROM node:24-bookworm-slim AS web
+WORKDIR /custody
+# The player's driver is shared with the exported page.
+COPY replay/src/encode/html replay/src/encode/html
+COPY dashboards/web dashboards/web
+RUN npm --prefix dashboards/web ci --no-audit --no-fund && npm --prefix dashboards/web run build
+
 FROM rust:1.95-bookworm AS build
 WORKDIR /custody
 COPY . .
+COPY --from=web /custody/dashboards/web/dist dashboards/web/dist
 # Both caches outlive the layer: a change of source builds what it touches, not the query engine.
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
     --mount=type=cache,target=/cache/target \

@@ -9,16 +9,27 @@ COMPOSE ?= docker compose
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help build test demo bench bench-reports fire fuzz fmt lint kafka opa s3 spark open-reader compose
+.PHONY: help build test demo web bench bench-reports fire fuzz fmt lint kafka opa s3 spark open-reader compose
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-build: ## Build the custody binary as it is shipped
+build: web ## Build the custody binary as it is shipped
 	cargo build --release --bin custody
 
+# The binary is whole without it, and says so to whoever opens a page.
+web: ## Build the web interface, which the next build takes into the binary
+	@if command -v npm >/dev/null; then \
+	  cmp -s dashboards/web/package-lock.json dashboards/web/node_modules/.of || { \
+	    npm --prefix dashboards/web ci --silent --no-audit --no-fund && \
+	    cp dashboards/web/package-lock.json dashboards/web/node_modules/.of; } && \
+	  npm --prefix dashboards/web run --silent build; \
+	else \
+	  [ -z "$(CI)" ] || exit 1; printf '\n*** NO NPM: the web interface is NOT BUILT\n\n' >&2; \
+	fi
+
 # The demo's broker begins anew each time, and so does its ledger.
-demo: ## Build and run the whole product on an embedded broker, with live sample gateways
+demo: web ## Build and run the whole product on an embedded broker, with live sample gateways
 	cargo build --bin custody
 	rm -rf custody-demo
 	$(CARGO_TARGET_DIR)/debug/custody demo
@@ -63,7 +74,9 @@ lint: ## Check formatting, and clippy with warnings as errors
 # there is no skipping.
 wanted = $(1) || { [ -z "$(CI)$(CUSTODY_REQUIRE_KAFKA)" ] || exit 1; printf '\n*** %s\n\n' "$(2)" >&2; }
 
-test: lint compose ## The one test command: formatting, clippy, every test, with a real Kafka and another Delta reader
+test: lint compose web ## The one test command: formatting, clippy, every test, with a real Kafka and another Delta reader
+	@! command -v npm >/dev/null || { npm --prefix dashboards/web run --silent check && \
+	  (cd dashboards/web && node --test tests/units.test.mjs); }
 	@[ -n "$${KAFKA_BOOTSTRAP:-}" ] || $(call wanted,tests/kafka/fetch.sh >/dev/null,NO KAFKA: the tests that need a real broker will be SKIPPED)
 	@$(call wanted,tests/s3/fetch.sh >/dev/null,NO S3 SERVER: the tests of object stores will be SKIPPED)
 	@tests/open/spark-fetch.sh >/dev/null || printf '\n*** NO SPARK: the test that reads the ledger with it will be SKIPPED\n\n' >&2

@@ -5,6 +5,7 @@
 
 mod replay;
 mod runs;
+mod web;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -240,7 +241,7 @@ fn router(state: State) -> axum::Router {
         .split_for_parts();
     router
         .route("/api/v1/openapi.json", get(move || std::future::ready(Json(api.clone()))))
-        .fallback(|uri: Uri| async move { ApiError::not_found(format!("there is nothing at {}", uri.path())) })
+        .fallback(web::serve)
         .method_not_allowed_fallback(|method: Method, uri: Uri| async move {
             let message = format!("{method} is not what {} answers to", uri.path());
             ApiError { status: StatusCode::METHOD_NOT_ALLOWED, kind: "request", message }
@@ -257,7 +258,7 @@ async fn harden(request: Request, next: Next) -> Response {
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     headers.insert(header::X_FRAME_OPTIONS, HeaderValue::from_static("DENY"));
     headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
-    headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static("default-src 'none'"));
+    headers.entry(header::CONTENT_SECURITY_POLICY).or_insert(HeaderValue::from_static("default-src 'none'"));
     response
 }
 

@@ -98,6 +98,7 @@ impl Replays {
 /// Which recording.
 #[derive(Debug, Default, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 pub(super) struct Which {
     /// The kind of gateway, where several have a session of this id; else the one with the most output.
     source: Option<String>,

@@ -1,12 +1,13 @@
 //! The HTTP face, asked as its clients ask it, on a ledger that a real broker filled.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 
 use arrow::ipc::reader::StreamReader;
 use arrow::record_batch::RecordBatch;
 use serde_json::{Value, json};
 
-use crate::support::custody::{Custody, Producer, Topic, binary, stderr};
+use crate::support::custody::{Custody, Producer, Topic, binary, say, stderr};
 use crate::support::http::Client;
 use crate::support::kafka::Broker;
 
@@ -183,12 +184,50 @@ fn the_api_answers_and_refuses_as_it_says() {
 }
 
 #[test]
+fn a_browser_is_given_the_page_and_a_program_what_it_asked_for() {
+    const TEST: &str = "a_browser_is_given_the_page_and_a_program_what_it_asked_for";
+    let Some(broker) = Broker::shared_or_skip(TEST) else { return };
+    let custody = fill(broker);
+    let (mut serve, client) = custody.serve();
+    let browser = [("accept", "text/html,application/xhtml+xml,*/*;q=0.8")];
+    let page = client.send("GET", "/", &browser, b"").expect("an answer");
+    let is_built = Path::new(env!("CARGO_MANIFEST_DIR")).join("dashboards/web/dist/index.html").is_file();
+    if is_built {
+        let policy = &page.headers["content-security-policy"];
+        assert!(page.status == 200 && policy.contains("script-src 'self'") && !policy.contains("unsafe-inline"));
+        let text = page.text();
+        assert!(!text.contains("<script>") && !text.contains("<style"), "nothing is written into it: {text}");
+        // Each address of a page is the page; scripts are kept for ever, the page is not.
+        assert_eq!(client.send("GET", "/sessions/id-5", &browser, b"").expect("an answer").body, page.body);
+        assert_eq!(page.headers["cache-control"], "no-cache");
+        let script = text.split('"').find(|part| part.starts_with("/assets/") && part.ends_with(".js"));
+        let script = client.get(script.expect("a script"));
+        assert_eq!((script.status, script.headers["content-type"].as_str()), (200, "text/javascript; charset=utf-8"));
+        assert!(script.headers["cache-control"].contains("immutable"));
+    } else {
+        assert!(page.status == 404 && page.text().contains("make web"), "{}", page.text());
+        say(&format!("\nSKIPPED: {TEST}: the web interface is not built (make web)\n"));
+    }
+    for (path, headers) in
+        [("/nowhere", &[][..]), ("/api/v1/nowhere", &browser[..]), ("/assets/../Cargo.toml", &[][..])]
+    {
+        let answer = client.send("GET", path, headers, b"").expect("an answer");
+        assert_eq!((answer.status, &answer.json()["error"]["kind"]), (404, &json!("not_found")), "{path}");
+    }
+    serve.stop();
+}
+
+#[test]
 fn the_openapi_document_lists_what_is_there() {
     const TEST: &str = "the_openapi_document_lists_what_is_there";
     let Some(broker) = Broker::shared_or_skip(TEST) else { return };
     let custody = fill(broker);
     let (mut serve, client) = custody.serve();
     let document = client.get("/api/v1/openapi.json").json();
+    // The web interface has its types from it.
+    let written = include_str!("../../dashboards/web/src/api/openapi.json");
+    let written: Value = serde_json::from_str(written).expect("JSON");
+    assert_eq!(document, written, "dashboards/web/src/api/openapi.json is not what GET /api/v1/openapi.json says");
     let mut operations = Vec::new();
     for (path, methods) in document["paths"].as_object().expect("paths") {
         for method in methods.as_object().expect("methods").keys() {

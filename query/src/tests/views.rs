@@ -4,7 +4,7 @@ use custody_schemas::activity::Activity;
 use custody_schemas::event::Kind;
 
 use super::story::week;
-use super::world::{World, start, with};
+use super::world::{World, found, start, with};
 use crate::VIEWS;
 use crate::search::{Pattern, Search};
 
@@ -15,7 +15,8 @@ async fn every_view_runs_on_an_empty_ledger_and_on_the_story() {
     let wiped = with(start("c1", "carol", "prod-web-01", "Fri 16:00", &[]), |event| {
         (event.kind, event.action) = (Kind::SessionActivity, Some("history -c".into()));
     });
-    let (empty, full) = (World::new().await, World::of(&[week(), vec![watched, wiped]].concat()).await);
+    let told = vec![watched, wiped, found("R02/teleport/c1")];
+    let (empty, full) = (World::new().await, World::of(&[week(), told].concat()).await);
     let exception = Activity { verb: "exception".to_owned(), outcome: Some("done"), ..Activity::default() };
     full.asked(exception).await;
     full.looked_at(1, 1, Some("ls")).await;

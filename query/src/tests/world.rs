@@ -62,6 +62,19 @@ fn event_of(source: &'static str, event: Event<'static>) -> Fact {
     Fact::Event(source, Box::new(event))
 }
 
+/// Custody tells of a finding.
+pub(super) fn found(finding: &'static str) -> Fact {
+    let detail = r#"{"raised_at":"2026-11-20T16:00:00Z","report":"R02","state":"open","why":["no_link"]}"#;
+    event_of(
+        "custody",
+        Event {
+            correlation_id: Some(finding.into()),
+            detail: detail.to_owned(),
+            ..event(Kind::Finding, format!("finding-{finding}"), "Fri 16:00")
+        },
+    )
+}
+
 fn texts(values: &[&'static str]) -> Vec<Text<'static>> {
     values.iter().map(|value| Text::from(*value)).collect()
 }

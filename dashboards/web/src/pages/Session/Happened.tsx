@@ -1,0 +1,117 @@
+import { Chip, TextInput } from "@mantine/core";
+import { type ReactNode, useEffect, useMemo, useRef, useState } from "react";
+import { HostileText } from "../../ui/HostileText";
+import classes from "./Happened.module.css";
+import { inOrder, type Moment } from "./moments";
+
+const KINDS: [Moment["kind"], string][] = [
+  ["command", "Commands"],
+  ["event", "Events"],
+  ["marker", "Markers"],
+  ["finding", "Findings"],
+  ["hit", "Hits"],
+];
+
+interface Props {
+  moments: Moment[];
+  /** Nothing is played where it is not given. */
+  now_us: number | undefined;
+  show: (at_us: number) => string;
+  seek: ((at_us: number) => void) | undefined;
+  /** Looks for a text inside the recording. */
+  find: ((text: string) => void) | undefined;
+  /** What is to be said of the list. */
+  children?: ReactNode;
+}
+
+/** What happened, on the clock of the recording; each leads there. */
+export function Happened({ moments, now_us, show, seek, find, children }: Props) {
+  const there = KINDS.filter(([kind]) => moments.some((moment) => moment.kind === kind));
+  const [left, setLeft] = useState<string[]>([]);
+  const shown = useMemo(() => inOrder(moments.filter(({ kind }) => !left.includes(kind))), [moments, left]);
+  const current =
+    now_us === undefined ? -1 : shown.findLastIndex(({ at_us }) => at_us !== undefined && at_us <= now_us);
+  const list = useRef<HTMLOListElement>(null);
+  useEffect(() => {
+    const row = list.current?.children[current];
+    if (!(row instanceof HTMLElement) || list.current === null) return;
+    // Only the list scrolls, not the page.
+    const { scrollTop, clientHeight } = list.current;
+    if (row.offsetTop < scrollTop || row.offsetTop + row.offsetHeight > scrollTop + clientHeight) {
+      list.current.scrollTop = row.offsetTop - clientHeight / 3;
+    }
+  }, [current]);
+  return (
+    <section className={classes.happened} aria-label="What happened">
+      <div className={classes.bar}>
+        <h2>What happened</h2>
+        <Chip.Group multiple value={there.map(([kind]) => kind).filter((kind) => !left.includes(kind))}>
+          {there.map(([kind, name]) => (
+            <Chip
+              key={kind}
+              value={kind}
+              size="xs"
+              onChange={(isOn) => setLeft(isOn ? left.filter((other) => other !== kind) : [...left, kind])}
+            >
+              {name} {moments.filter((moment) => moment.kind === kind).length}
+            </Chip>
+          ))}
+        </Chip.Group>
+        {find !== undefined && <Find find={find} />}
+      </div>
+      {children}
+      <ol className={classes.list} ref={list}>
+        {shown.map((moment, place) => (
+          // biome-ignore lint/suspicious/noArrayIndexKey: two may be the same but for their place
+          <li key={place} data-kind={moment.kind} aria-current={place === current ? "time" : undefined}>
+            <At at_us={moment.at_us} show={show} seek={seek} />
+            <span className={classes.text}>
+              <HostileText clamp={3}>{moment.text}</HostileText>
+              {moment.detail !== undefined && (
+                <span className="soft">
+                  {" "}
+                  <HostileText>{moment.detail}</HostileText>
+                </span>
+              )}
+            </span>
+          </li>
+        ))}
+      </ol>
+    </section>
+  );
+}
+
+function At({ at_us, show, seek }: Pick<Props, "show" | "seek"> & { at_us: number | undefined }) {
+  if (at_us === undefined) return <span className={classes.at}>all of it</span>;
+  if (seek === undefined) return <span className={classes.at}>{show(at_us)}</span>;
+  return (
+    <button type="button" className={`link ${classes.at}`} onClick={() => seek(Math.max(at_us, 0))}>
+      {show(at_us)}
+    </button>
+  );
+}
+
+function Find({ find }: { find: (text: string) => void }) {
+  const [text, setText] = useState("");
+  return (
+    <form
+      className={classes.find}
+      onSubmit={(event) => {
+        event.preventDefault();
+        find(text);
+      }}
+    >
+      <TextInput
+        size="xs"
+        type="search"
+        aria-label="Find on the screen"
+        placeholder="Find on the screen"
+        value={text}
+        onChange={({ currentTarget: { value } }) => {
+          setText(value);
+          if (value === "") find("");
+        }}
+      />
+    </form>
+  );
+}
