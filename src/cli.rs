@@ -233,6 +233,15 @@ pub(crate) struct Sessions {
     /// Only sessions with this text in the reason of their access
     #[arg(long, value_name = "TEXT")]
     pub(crate) reason: Option<String>,
+    /// Only sessions to which this person said yes
+    #[arg(long, value_name = "NAME")]
+    pub(crate) approver: Option<String>,
+    /// Only sessions at this kind of gateway: teleport, boundary, hoop, …
+    #[arg(long, value_name = "SOURCE")]
+    pub(crate) gateway: Option<String>,
+    /// Only sessions whose recording is here (recorded), stored elsewhere (announced), or neither (none)
+    #[arg(long, value_name = "STATE")]
+    pub(crate) recording: Option<String>,
     /// At most this many, newest first (up to 1000)
     #[arg(long, default_value_t = 100)]
     pub(crate) limit: usize,

@@ -2,6 +2,7 @@
 
 mod cursor;
 mod feed;
+mod known;
 mod operate;
 
 use std::collections::HashMap;
@@ -30,11 +31,12 @@ use crate::config::Config;
 use crate::exit::Failure;
 use cursor::{Cursor, Moved, position_of};
 use feed::{Chunk, Position};
+use known::Known;
 
 pub(crate) use operate::command;
 
 /// So many events are read, and delivered before the cursor moves.
-const CHUNK_EVENTS: usize = 10_000;
+const CHUNK_EVENTS: usize = 5000;
 
 /// How soon new events are looked for.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
@@ -360,6 +362,7 @@ struct Forwarder<'a> {
     filter: &'a Filter,
     delivery: &'a Delivery<dyn Sink>,
     follower: Follower,
+    known: Known,
     cursor: Cursor,
     /// Number of the step that this process is at; 0 where the destination is not its own.
     step: i64,
@@ -394,6 +397,7 @@ impl<'a> Forwarder<'a> {
             filter,
             delivery,
             follower: ledger.follower(Table::Events)?,
+            known: Known::default(),
             cursor: Cursor::open(ledger, &destination.name).await?,
             step: 0,
             lease: Duration::from_secs(destination.takeover_seconds),
@@ -511,7 +515,8 @@ impl<'a> Forwarder<'a> {
                 None => {
                     let at = self.position.clone();
                     let is_thorough = std::mem::take(&mut is_thorough);
-                    prepare(self.engine, &self.follower, (self.destination, self.filter), at, is_thorough).await?
+                    let to = (self.destination, self.filter);
+                    prepare(self.engine, &self.follower, &mut self.known, to, at, is_thorough).await?
                 }
             };
             let Some(ready) = ready else {
@@ -527,7 +532,11 @@ impl<'a> Forwarder<'a> {
             let (engine, follower) = (self.engine.clone(), self.follower.clone());
             let to = (self.destination, self.filter);
             let behind = ready.position.clone();
-            let mut preparing = std::pin::pin!(async move { prepare(&engine, &follower, to, behind, false).await });
+            let mut known = std::mem::take(&mut self.known);
+            let mut preparing = std::pin::pin!(async move {
+                let prepared = prepare(&engine, &follower, &mut known, to, behind, false).await;
+                (prepared, known)
+            });
             let mut prepared = None;
             let mut tick = tokio::time::interval(self.lease / 3);
             tick.reset();
@@ -575,10 +584,12 @@ impl<'a> Forwarder<'a> {
                 }
                 written = self.position.clone();
             }
-            next = match prepared {
-                Some(prepared) => prepared?,
-                None => preparing.await?,
+            let (prepared, known) = match prepared {
+                Some(prepared) => prepared,
+                None => preparing.await,
             };
+            self.known = known;
+            next = prepared?;
             // What is not worth a file of its own waits for more.
             let is_little = |next: &Ready| !next.items.is_empty() && next.items.len() < CHUNK_EVENTS / 2;
             if pause > LOOK_EVERY && next.as_ref().is_some_and(is_little) {
@@ -620,6 +631,7 @@ impl<'a> Forwarder<'a> {
 async fn prepare(
     engine: &Engine,
     follower: &Follower,
+    known: &mut Known,
     (destination, filter): (&Destination, &Filter),
     position: Position,
     is_thorough: bool,
@@ -633,19 +645,25 @@ async fn prepare(
         return Ok(None);
     };
     feed::skip_turns(&mut position, now());
+    let heard = known.hear(&events, position.reaches());
     let filtered = filter.apply(&mut events)?;
-    let items = items_of(engine, destination, &events).await?;
+    let items = items_of(engine, destination, known, &events).await?;
+    known.note(heard);
     Ok(Some(Ready { items, events, filtered, position }))
 }
 
 /// Events as they are sent for the first time.
-async fn items_of(engine: &Engine, destination: &Destination, events: &[StoredEvent]) -> Result<Vec<Item>, Failure> {
-    let linked = linked_of(engine, events).await?;
-    let items = events.iter().map(|event| {
-        let access = linked_to(&linked, event).map(access_to).unwrap_or_default();
-        destination.item(event, &access, 0)
-    });
-    Ok(items.collect())
+async fn items_of(
+    engine: &Engine,
+    destination: &Destination,
+    known: &mut Known,
+    events: &[StoredEvent],
+) -> Result<Vec<Item>, Failure> {
+    for ids in known.wanting(events).chunks(SESSIONS_AT_ONCE) {
+        let (found, versions) = engine.linked_sessions(ids).await?;
+        known.learn(ids, versions.events, found);
+    }
+    Ok(events.iter().map(|event| destination.item(event, known.access(event), 0)).collect())
 }
 
 /// Of starts of sessions those to whose access something is new, as they are sent again.
@@ -673,7 +691,9 @@ async fn look_again(
             }
         }
         for start in starts {
-            let Some(session) = linked_to(&linked, &start) else { continue };
+            let of_start = |of: &&LinkedSession| of.session.source == start.source;
+            let session = start.event.session_id.as_deref().and_then(|id| linked.get(id)?.iter().find(of_start));
+            let Some(session) = session else { continue };
             let is_new = |id: &String| newest.get(id.as_str()).is_some_and(|at| *at > start.ingested_at + known_after);
             let is_known_better = session
                 .links
@@ -695,22 +715,11 @@ async fn linked_of(engine: &Engine, events: &[StoredEvent]) -> Result<HashMap<St
     ids.dedup();
     let mut linked: HashMap<String, Vec<LinkedSession>> = HashMap::new();
     for some in ids.chunks(SESSIONS_AT_ONCE) {
-        for session in engine.linked_sessions(some).await? {
+        for session in engine.linked_sessions(some).await?.0 {
             linked.entry(session.session.session_id.clone()).or_default().push(session);
         }
     }
     Ok(linked)
-}
-
-/// The session of an event. What Custody itself tells of a session names no source: there, it must be the only one.
-fn linked_to<'l>(
-    linked: &'l HashMap<String, Vec<LinkedSession>>,
-    StoredEvent { event, source, .. }: &StoredEvent,
-) -> Option<&'l LinkedSession> {
-    match linked.get(event.session_id.as_deref()?)?.as_slice() {
-        [only] if source == "custody" => Some(only),
-        all => all.iter().find(|session| session.session.source == *source),
-    }
 }
 
 fn access_to(session: &LinkedSession) -> Vec<Access> {
@@ -733,6 +742,7 @@ mod tests {
     use custody_ingest::direct::{Content, Direct};
     use custody_ingest::source::{Source, SourceKind};
     use custody_ledger::{Location, Stream};
+    use custody_query::feed::Span;
     use custody_query::{Limits, Vocabulary};
     use serde_json::json;
 
@@ -771,8 +781,12 @@ mod tests {
         }
 
         async fn comes(&mut self, at: i64, event: Value) {
+            self.comes_from(SourceKind::Teleport, at, event).await;
+        }
+
+        async fn comes_from(&mut self, source: SourceKind, at: i64, event: Value) {
             let value = event.to_string().into_bytes();
-            let source = Source::new(SourceKind::Teleport);
+            let source = Source::new(source);
             let content = Content { source: &source, sent_at: Some(at), key: None, headers: &[], value: &value };
             self.direct.place((&self.stream, self.next), &content, at).unwrap();
             self.direct.commit().await.unwrap();
@@ -865,5 +879,81 @@ mod tests {
         position.newest = T + 2 * MINUTE;
         feed::skip_turns(&mut position, T + 2 * 1440 * MINUTE);
         assert_eq!(world.again(&mut position, T + 2 * 1440 * MINUTE).await, []);
+    }
+
+    #[tokio::test]
+    async fn what_is_known_of_sessions_is_what_a_look_at_the_ledger_gives() {
+        let create = |request: &str, user: &str| {
+            json!({
+                "event": "access_request.create", "code": "T5000I", "uid": format!("{request}-create"), "id": request,
+                "time": "2026-05-28T20:20:00Z", "cluster_name": "root", "user": user, "user_kind": 1,
+                "state": "PENDING", "reason": "OPS-1", "roles": ["dba"], "expires": "2026-05-28T23:00:00Z"
+            })
+        };
+        let approve = |request: &str, at: &str| {
+            let mut review = review(request, &format!("{request}-review"));
+            review["time"] = at.into();
+            review["expires"] = "2026-05-28T23:00:00Z".into();
+            review
+        };
+        let inside = |session: &str, uid: &str, requests: &[&str], user: &str| {
+            json!({
+                "event": "session.command", "code": "T4000I", "uid": uid, "sid": session, "user": user, "user_kind": 1,
+                "time": "2026-05-28T20:30:00Z", "cluster_name": "root", "login": "root", "server_hostname": "db-1",
+                "program": "ls", "path": "/bin/ls", "argv": [], "access_requests": requests
+            })
+        };
+        let decide = |id: &str, input: Value| {
+            json!({
+                "decision_id": id, "path": "gate/allow", "timestamp": "2026-05-28T20:26:00Z", "input": input,
+                "result": true
+            })
+        };
+        use SourceKind::{Opa, Teleport};
+        let facts = [
+            (Teleport, create("r1", "mira")),
+            (Teleport, approve("r1", "2026-05-28T20:22:00Z")),
+            (Teleport, create("r2", "mira")),
+            (Teleport, approve("r2", "2026-05-28T20:23:00Z")),
+            (Teleport, start("s1", None)),
+            (Teleport, start("s2", Some("r1"))),
+            (Teleport, inside("s1", "a1", &[], "mira")),
+            (Teleport, inside("s1", "a2", &[], "mira")),
+            (Teleport, inside("s1", "a3", &["r2"], "mira")),
+            (Teleport, inside("s2", "a4", &["r1"], "mira")),
+            (Teleport, inside("s2", "a5", &["r1"], "mira")),
+            (Teleport, inside("s3", "a6", &[], "otto")),
+            (Teleport, inside("s3", "a7", &[], "anna")),
+            (Opa, decide("d1", json!({"user": "mira", "target": {"name": "db-1"}}))),
+            (Opa, decide("d2", json!({"user": "mira", "session": {"id": "s3"}}))),
+        ];
+        let (mut looked, mut kept) = (0, 0);
+        for order in 0..3 {
+            let mut world = World::new().await;
+            let mut known = Known::default();
+            // Each order begins elsewhere and takes other steps, with which it comes to every fact.
+            let step = [1, 7, 11][order];
+            for (number, at) in (0..facts.len()).map(|n| (n * step + order) % facts.len()).enumerate() {
+                let (source, fact) = &facts[at];
+                let time = T + number as i64 * MINUTE;
+                world.comes_from(*source, time, fact.clone()).await;
+                let span = Span { since: time, behind: None, until: time, kind: None };
+                let events = world.engine.events_in(span, 10).await.unwrap();
+                assert!(!events.is_empty());
+                let heard = known.hear(&events, world.engine.versions().await.unwrap().events);
+                // All that is running has another event now.
+                let mut all = world.engine.events_in(Span { since: 0, ..span }, 100).await.unwrap();
+                all.retain(|event| event.event.session_id.is_some());
+                let wanting = known.wanting(&all).len();
+                looked += wanting;
+                kept += Known::default().wanting(&all).len() - wanting;
+                let made = items_of(&world.engine, &world.destination, &mut known, &all).await.unwrap();
+                let fresh = items_of(&world.engine, &world.destination, &mut Known::default(), &all).await.unwrap();
+                let bodies = |items: &[Item]| items.iter().map(|item| item.body.to_vec()).collect::<Vec<_>>();
+                assert_eq!(bodies(&made), bodies(&fresh), "order {order}, {number}: {fact}");
+                known.note(heard);
+            }
+        }
+        assert!(looked > 15 && kept > 15, "{looked} {kept}");
     }
 }

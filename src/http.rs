@@ -352,6 +352,12 @@ struct ListSessions {
     link: Option<String>,
     /// Whose reason contains this text.
     reason: Option<String>,
+    /// To which this person said yes.
+    approver: Option<String>,
+    /// At this kind of gateway: `teleport`, `boundary`, `hoop`, ...
+    gateway: Option<String>,
+    /// Whose recording is here (`recorded`), stored elsewhere (`announced`), or neither (`none`).
+    recording: Option<String>,
     /// Began at or after this instant (RFC 3339).
     from: Option<String>,
     /// Began before this instant (RFC 3339).
@@ -384,6 +390,9 @@ async fn list_sessions(
         request_id: asked.request,
         link_method: asked.link,
         reason: asked.reason,
+        approver: asked.approver,
+        source: asked.gateway,
+        recording: asked.recording,
         from: asked.from.as_deref().map(|text| instant("from", text)).transpose()?,
         to: asked.to.as_deref().map(|text| instant("to", text)).transpose()?,
         after: asked.after,

@@ -85,7 +85,7 @@ impl Source {
             return Err(unknown(engine, session_id).await);
         };
         let of = &session.linked.session;
-        let state = engine.recording_state(&of.source, session_id).await?;
+        let state = engine.recording_states(session_id).await?.remove(&of.source);
         let frames = match engine.frames(&of.source, session_id).await {
             Ok(frames) => frames,
             Err(QueryError::TooLarge { .. }) => {

@@ -115,6 +115,9 @@ pub(crate) async fn sessions(config: &Config, args: Sessions) -> Result<(), Fail
         request_id: args.request,
         link_method: args.link,
         reason: args.reason,
+        approver: args.approver,
+        source: args.gateway,
+        recording: args.recording,
         from: args.from.map(Time),
         to: args.to.map(Time),
         ..SessionFilter::default()

@@ -79,9 +79,9 @@ pub fn produce(brokers: &str, topic: &str, partitions: i32, bytes: u64) -> Resul
 /// hardly repeat, names that do.
 fn event(number: u64) -> String {
     // A multiplicative hash: the same number gives the same event, neighbours look nothing alike.
-    let mix = |salt: u64| (number ^ salt).wrapping_mul(0x9E37_79B9_7F4A_7C15).rotate_left(29);
-    let uuid = |salt: u64| {
-        let (a, b) = (mix(salt), mix(salt + 1));
+    let mix = |of: u64| of.wrapping_mul(0x9E37_79B9_7F4A_7C15).rotate_left(29);
+    let uuid = |of: u64| {
+        let (a, b) = (mix(of), mix(of + 1));
         format!("{:08x}-{:04x}-4{:03x}-8{:03x}-{:012x}", a >> 32, a & 0xffff, b & 0xfff, (b >> 12) & 0xfff, b >> 16)
     };
     let session = number / 40;
@@ -96,11 +96,11 @@ fn event(number: u64) -> String {
         app = number % 97,
         cgroup = 4_294_967_296 + session,
         ei = number % 40,
-        pid = mix(3) % 4_000_000,
-        ppid = mix(5) % 4_000_000,
+        pid = mix(number ^ 3) % 4_000_000,
+        ppid = mix(session ^ 5) % 4_000_000,
         server = uuid((host << 8) + 7),
         sid = uuid((session << 8) + 11),
-        uid = uuid(number << 8),
+        uid = uuid((number << 8) + 17),
         mfa = uuid((user << 8) + 13),
     )
 }

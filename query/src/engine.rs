@@ -447,6 +447,7 @@ impl Engine {
             let newest = snapshot(runtime, &self.limits, &held.reference, &held.tables, kept, before).await?;
             held.snapshot = Arc::new(newest);
         }
+        tracing::debug!(took = ?read_at.elapsed(), is_same, "looked for what is new");
         held.read_at = read_at;
         Ok(held.snapshot.clone())
     }
@@ -562,8 +563,16 @@ impl Reading {
 
     /// All rows of a frame of the engine. Only for what is bounded by its own question.
     pub(crate) async fn collect(&self, rows: DataFrame) -> Result<Vec<RecordBatch>, QueryError> {
-        let collected: BoxFuture<'_, _> = Box::pin(rows.collect());
-        self.within(async { Ok(collected.await?) }).await
+        let collected: BoxFuture<'_, Result<Vec<RecordBatch>, QueryError>> = Box::pin(async {
+            let began = Instant::now();
+            let (task, plan) = (Arc::new(rows.task_ctx()), rows.create_physical_plan().await?);
+            let planned = began.elapsed();
+            let collected = datafusion::physical_plan::collect(plan, task).await?;
+            let rows: usize = collected.iter().map(RecordBatch::num_rows).sum();
+            tracing::debug!(?planned, ran = ?began.elapsed().saturating_sub(planned), rows, "answered");
+            Ok(collected)
+        });
+        self.within(collected).await
     }
 
     /// A statement of Custody's own as a frame, with values in the place of its named placeholders.

@@ -18,10 +18,10 @@ use datafusion::prelude::SessionContext;
 use futures::future::BoxFuture;
 use serde::{Deserialize, Serialize};
 
-use crate::engine::{AsOf, Engine, Limits, context};
+use crate::engine::{AsOf, Engine, Limits, Versions, context};
 use crate::error::QueryError;
 use crate::functions::{Vocabulary, Words};
-use crate::sessions::{LinkedSession, Time, list};
+use crate::sessions::{LinkedSession, Time, columns, list};
 
 /// The place of an event in the order of ingestion.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -157,6 +157,10 @@ impl Engine {
         struct Day {
             day: i32,
         }
+        #[derive(Deserialize)]
+        struct At {
+            ingested_at: Time,
+        }
         Box::pin(async move {
             let reading = self.read(AsOf::Newest, None).await?;
             let first = date_of(behind.map_or(since, |place| place.ingested_at.max(since)));
@@ -177,10 +181,17 @@ impl Engine {
                     condition = condition.and(place.behind());
                 }
                 let order = ["ingested_at", "topic", "partition", "offset", "index"];
-                let order = order.map(|column| ident(column).sort(true, false));
-                let rows = reading.table(Table::Events.name(), condition).await?.sort(order.into())?;
-                let rows = rows.limit(0, Some(most.saturating_sub(events.len())))?;
-                for batch in reading.collect(rows).await? {
+                let in_order = || order.map(|column| ident(column).sort(true, false)).to_vec();
+                let left = most.saturating_sub(events.len());
+                // How far they go is found by what orders them alone: rows are wide, and those beyond are many.
+                let keys = reading.table(Table::Events.name(), condition.clone()).await?.select(columns(&order))?;
+                let keys = keys.sort(in_order())?.limit(left.saturating_sub(1), Some(1))?;
+                let last: Vec<At> = reading.rows(keys).await?;
+                if let Some(At { ingested_at }) = last.first() {
+                    condition = condition.and(ident("ingested_at").lt_eq(instant(ingested_at.0)));
+                }
+                let rows = reading.table(Table::Events.name(), condition).await?;
+                for batch in reading.collect(rows.sort(in_order())?.limit(0, Some(left))?).await? {
                     events.extend(read_events(&batch)?);
                 }
                 if events.len() >= most {
@@ -249,7 +260,7 @@ impl Engine {
         })
     }
 
-    /// Sessions with what gave access to them, as far as anything is known of these ids.
+    /// Sessions with what gave access to them, as far as anything is known of these ids, and what that is made from.
     ///
     /// # Errors
     ///
@@ -257,8 +268,11 @@ impl Engine {
     pub fn linked_sessions<'a>(
         &'a self,
         session_ids: &'a [&'a str],
-    ) -> BoxFuture<'a, Result<Vec<LinkedSession>, QueryError>> {
-        Box::pin(async move { self.read(AsOf::Newest, None).await?.linked(session_ids).await })
+    ) -> BoxFuture<'a, Result<(Vec<LinkedSession>, Versions), QueryError>> {
+        Box::pin(async move {
+            let reading = self.read(AsOf::Newest, None).await?;
+            Ok((reading.linked(session_ids).await?, reading.versions))
+        })
     }
 
     /// Where destinations are, or one of them: the newest step of each.

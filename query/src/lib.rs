@@ -26,6 +26,7 @@ pub mod findings;
 pub mod format;
 mod functions;
 mod kept;
+mod latest;
 mod narrowed;
 mod parts;
 mod pg_catalog;

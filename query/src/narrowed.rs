@@ -82,6 +82,9 @@ fn windows(mut starts: Vec<i64>) -> Vec<(i64, i64)> {
     merged
 }
 
+/// Rows, unless there were too many.
+pub(crate) type Few = Option<Vec<RecordBatch>>;
+
 /// The requests that an event carries.
 #[derive(Debug, Deserialize)]
 struct Carried {
@@ -110,14 +113,26 @@ impl Reading {
             None => self.collect(self.table("sessions", of_sessions()).await?).await?,
         };
         let leads: Vec<Leads> = Self::values(&sessions)?;
-        let parts = self.part("request_parts")?.filter(of_sessions())?;
-        let mut tables = HashMap::from([
+        let parts = async { self.collect(self.part("request_parts")?.filter(of_sessions())?).await };
+        let (parts, (starts, requests), decisions) =
+            futures::try_join!(parts, self.requests_for(&leads, most), self.decisions_for(session_ids, &leads, most))?;
+        let tables = HashMap::from([
             ("sessions", self.held("sessions", sessions)?),
-            ("request_parts", self.held("request_parts", self.collect(parts).await?)?),
+            ("request_parts", self.held("request_parts", parts)?),
+            ("events", self.held_or_all("events", starts)?),
+            ("access_requests", self.held_or_all("access_requests", requests)?),
+            ("policy_decisions", self.held_or_all("policy_decisions", decisions)?),
         ]);
+        let of = |name: &str| tables.get(name).map(|table| provider_as_source(table.clone()));
+        let links = views::in_place(self.view("session_access")?, &of)?;
+        Ok(self.frame_of(LogicalPlanBuilder::from(links).alias("session_access")?.build()?).filter(of_sessions())?)
+    }
 
-        // hoop's sessions that others have their credentials from: all that the view asks events for.
-        let lenders: Vec<&str> = requests_of(&leads).filter_map(|id| id.strip_prefix("session:")).collect();
+    /// The starts of sessions that others have their credentials from, and the requests that may have given access; `None`
+    /// where there are more than so many.
+    async fn requests_for(&self, leads: &[Leads], most: usize) -> Result<(Few, Few), QueryError> {
+        // hoop's: all that the view asks events for.
+        let lenders: Vec<&str> = requests_of(leads).filter_map(|id| id.strip_prefix("session:")).collect();
         let mut starts = Some(Vec::new());
         if !lenders.is_empty() {
             let condition = ident("source").eq(lit("hoop")).and(ident("kind").eq(lit("session.start")));
@@ -125,15 +140,13 @@ impl Reading {
             starts = self.few(of_lenders, most).await?;
         }
         let lent: Option<Vec<Carried>> = starts.as_deref().map(Self::values).transpose()?;
-        tables.insert("events", self.held_or_all("events", starts)?);
 
         // Sessions that carry no request may be linked to any of the same person.
         let persons: Vec<&str> =
             leads.iter().filter(|of| of.request_ids.is_empty()).filter_map(|of| of.person.as_deref()).collect();
-        let person = |column: &str| Ok::<_, QueryError>(self.context.udf("person")?.call(vec![ident(column)]));
         let mut asked: Option<Vec<Carried>> = Some(Vec::new());
         if !persons.is_empty() {
-            let by_person = person("actor")?.in_list(persons.iter().copied().map(lit).collect(), false);
+            let by_person = self.person("actor")?.in_list(persons.iter().copied().map(lit).collect(), false);
             let creations = self.table("events", ident("kind").eq(lit("request.create")).and(by_person)).await?;
             let creations = self.few(creations.select(vec![ident("request_ids")])?, most).await?;
             asked = creations.as_deref().map(Self::values).transpose()?;
@@ -141,42 +154,46 @@ impl Reading {
         let mut requests = None;
         if let (Some(lent), Some(asked)) = (lent, asked) {
             let others = lent.iter().chain(&asked).flat_map(|carried| &carried.request_ids).map(String::as_str);
-            let ids: BTreeSet<&str> = requests_of(&leads).chain(others).collect();
+            let ids: BTreeSet<&str> = requests_of(leads).chain(others).collect();
             let ids: Vec<&str> = ids.into_iter().collect();
             if ids.len() <= most {
                 requests = self.few(self.table("access_requests", any_of("request_id", &ids)).await?, most).await?;
             }
         }
-        tables.insert("access_requests", self.held_or_all("access_requests", requests)?);
+        Ok((starts, requests))
+    }
 
+    /// The decisions that may have given access; `None` where there are more than so many.
+    async fn decisions_for(&self, session_ids: &[&str], leads: &[Leads], most: usize) -> Result<Few, QueryError> {
         let correlations: Vec<&str> =
             leads.iter().flat_map(|of| &of.correlation_ids).map(String::as_str).take(most + 1).collect();
-        let mut decisions = None;
-        if correlations.len() <= most {
-            let mut wanted = of_sessions();
-            if !correlations.is_empty() {
-                let by_id = any_of("decision_id", &correlations).or(any_of("correlation_id", &correlations));
-                wanted = wanted.or(by_id);
-            }
-            // More than are near any one session: the view says which are.
-            let near: Vec<_> = leads.iter().filter_map(Leads::near).collect();
-            let windows = windows(near.iter().map(|(_, _, at)| *at).collect());
-            let instant = |at: i64| lit(ScalarValue::TimestampMicrosecond(Some(at), Some("UTC".into())));
-            let within = windows.into_iter().map(|(from, to)| ident("occurred_at").between(instant(from), instant(to)));
-            if let Some(within) = within.reduce(Expr::or) {
-                let persons: BTreeSet<&str> = near.iter().map(|near| near.0).collect();
-                let targets: BTreeSet<&str> = near.iter().map(|near| near.1).collect();
-                let same = person("actor")?.in_list(persons.into_iter().map(lit).collect(), false);
-                let same = same.and(ident("target").in_list(targets.into_iter().map(lit).collect(), false));
-                let unnamed = ident("session_id").is_null().and(ident("outcome").eq(lit("allow")));
-                wanted = wanted.or(within.and(same).and(unnamed));
-            }
-            decisions = self.few(self.table("policy_decisions", wanted).await?, most).await?;
+        if correlations.len() > most {
+            return Ok(None);
         }
-        tables.insert("policy_decisions", self.held_or_all("policy_decisions", decisions)?);
-        let of = |name: &str| tables.get(name).map(|table| provider_as_source(table.clone()));
-        let links = views::in_place(self.view("session_access")?, &of)?;
-        Ok(self.frame_of(LogicalPlanBuilder::from(links).alias("session_access")?.build()?).filter(of_sessions())?)
+        let mut wanted = any_of("session_id", session_ids);
+        if !correlations.is_empty() {
+            let by_id = any_of("decision_id", &correlations).or(any_of("correlation_id", &correlations));
+            wanted = wanted.or(by_id);
+        }
+        // More than are near any one session: the view says which are.
+        let near: Vec<_> = leads.iter().filter_map(Leads::near).collect();
+        let windows = windows(near.iter().map(|(_, _, at)| *at).collect());
+        let instant = |at: i64| lit(ScalarValue::TimestampMicrosecond(Some(at), Some("UTC".into())));
+        let within = windows.into_iter().map(|(from, to)| ident("occurred_at").between(instant(from), instant(to)));
+        if let Some(within) = within.reduce(Expr::or) {
+            let persons: BTreeSet<&str> = near.iter().map(|near| near.0).collect();
+            let targets: BTreeSet<&str> = near.iter().map(|near| near.1).collect();
+            let same = self.person("actor")?.in_list(persons.into_iter().map(lit).collect(), false);
+            let same = same.and(ident("target").in_list(targets.into_iter().map(lit).collect(), false));
+            let unnamed = ident("session_id").is_null().and(ident("outcome").eq(lit("allow")));
+            wanted = wanted.or(within.and(same).and(unnamed));
+        }
+        self.few(self.table("policy_decisions", wanted).await?, most).await
+    }
+
+    /// Who a column names.
+    fn person(&self, column: &str) -> Result<Expr, QueryError> {
+        Ok(self.context.udf("person")?.call(vec![ident(column)]))
     }
 
     /// The rows of `unique_events` of one session, but for `conflicting_id`, which other sessions' events have a say in.
@@ -218,7 +235,7 @@ impl Reading {
         self.snapshot.view(name).ok_or_else(|| unknown(name))
     }
 
-    fn part(&self, name: &str) -> Result<DataFrame, QueryError> {
+    pub(crate) fn part(&self, name: &str) -> Result<DataFrame, QueryError> {
         let part = self.snapshot.part(name).ok_or_else(|| unknown(name))?;
         Ok(self.frame_of(LogicalPlanBuilder::scan(name, provider_as_source(part), None)?.build()?))
     }
@@ -228,14 +245,14 @@ impl Reading {
     }
 
     /// Rows, unless there are more than so many.
-    async fn few(&self, rows: DataFrame, most: usize) -> Result<Option<Vec<RecordBatch>>, QueryError> {
+    pub(crate) async fn few(&self, rows: DataFrame, most: usize) -> Result<Few, QueryError> {
         let rows = self.collect(rows.limit(0, Some(most.saturating_add(1)))?).await?;
         Ok((rows.iter().map(RecordBatch::num_rows).sum::<usize>() <= most).then_some(rows))
     }
 
     /// Rows that were worked out in the place of a table or view, or that itself. Every name under a view that is replaced
     /// has to be said: what is left in its place has the replaced tables inside.
-    fn held_or_all(&self, name: &str, rows: Option<Vec<RecordBatch>>) -> Result<Arc<dyn TableProvider>, QueryError> {
+    fn held_or_all(&self, name: &str, rows: Few) -> Result<Arc<dyn TableProvider>, QueryError> {
         match rows {
             Some(rows) => self.held(name, rows),
             None => self.snapshot.table(name).cloned().ok_or_else(|| unknown(name)),
@@ -260,7 +277,7 @@ fn requests_of(leads: &[Leads]) -> impl Iterator<Item = &str> {
     leads.iter().flat_map(|of| &of.request_ids).map(String::as_str)
 }
 
-fn any_of(column: &str, values: &[&str]) -> Expr {
+pub(crate) fn any_of(column: &str, values: &[&str]) -> Expr {
     match values {
         [] => lit(false),
         values => ident(column).in_list(values.iter().copied().map(lit).collect(), false),

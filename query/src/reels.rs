@@ -99,8 +99,8 @@ pub struct RecordingState {
     pub missing_events: Option<i64>,
 }
 
-/// The columns of [`RecordingState`].
-const STATE: &[&str] = &["recording_state", "why", "integrity", "missing_bytes", "missing_events"];
+/// The columns of [`RecordingState`], and whose it is.
+const STATE: &[&str] = &["source", "recording_state", "why", "integrity", "missing_bytes", "missing_events"];
 
 /// A part of a recording that is shown from its own beginning.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -236,21 +236,26 @@ impl Engine {
         })
     }
 
-    /// How far the recording of a session can be trusted.
+    /// How far the recordings of a session can be trusted, by the kind of gateway.
     ///
     /// # Errors
     ///
     /// As [`Engine::query`].
-    pub fn recording_state<'a>(
+    pub fn recording_states<'a>(
         &'a self,
-        source: &'a str,
         session_id: &'a str,
-    ) -> BoxFuture<'a, Result<Option<RecordingState>, QueryError>> {
+    ) -> BoxFuture<'a, Result<BTreeMap<String, RecordingState>, QueryError>> {
+        #[derive(Deserialize)]
+        struct Row {
+            source: String,
+            #[serde(flatten)]
+            state: RecordingState,
+        }
         Box::pin(async move {
             let reading = self.read(AsOf::Newest, Bounds::default().time).await?;
-            let mine = ident("session_id").eq(lit(session_id)).and(ident("source").eq(lit(source)));
-            let rows = reading.table("recording_state", mine).await?.select(columns(STATE))?;
-            Ok(reading.rows(rows).await?.into_iter().next())
+            let rows = reading.table("recording_state", ident("session_id").eq(lit(session_id))).await?;
+            let rows: Vec<Row> = reading.rows(rows.select(columns(STATE))?).await?;
+            Ok(rows.into_iter().map(|row| (row.source, row.state)).collect())
         })
     }
 

@@ -15,6 +15,7 @@ use custody_schemas::time::{Micros, Parsed, parse_rfc3339, to_rfc3339};
 use datafusion::common::ScalarValue;
 use datafusion::dataframe::DataFrame;
 use datafusion::functions::expr_fn::{coalesce, lower, strpos};
+use datafusion::functions_nested::expr_fn::array_has;
 use datafusion::logical_expr::{Expr, JoinType, Operator, SortExpr, binary_expr, col, ident, lit};
 use futures::StreamExt;
 use futures::future::BoxFuture;
@@ -78,6 +79,12 @@ pub struct SessionFilter {
     pub reason: Option<String>,
     /// Has a link of this method (`explicit`, `policy`, `ticket`, `inferred`), or is without any (`none`).
     pub link_method: Option<String>,
+    /// Somebody of this name, exactly, said yes.
+    pub approver: Option<String>,
+    /// Kind of gateway.
+    pub source: Option<String>,
+    /// `recorded`, `announced` or `none`.
+    pub recording: Option<String>,
     /// The cursor that the page before gave.
     pub after: Option<String>,
 }
@@ -162,6 +169,9 @@ pub struct Session {
     /// The access requests that its events carry.
     #[serde(deserialize_with = "list")]
     pub request_ids: Vec<String>,
+    /// Ids that callers gave their requests at the gateway.
+    #[serde(deserialize_with = "list")]
+    pub correlation_ids: Vec<String>,
     /// The gateway says that the recording is stored.
     pub uploaded: bool,
     /// `recorded`, `announced` or `none`.
@@ -397,46 +407,14 @@ impl Engine {
             let count = count.clamp(1, PAGE_SESSIONS_MAX);
             let after = filter.after.as_deref().map(Cursor::decode).transpose()?;
             let reading = self.read(AsOf::Newest, Bounds::default().time).await?;
-            let order = vec![
-                SortExpr::new(ident("started_at"), false, false),
-                SortExpr::new(ident("session_id"), true, true),
-                SortExpr::new(ident("source"), true, true),
-                SortExpr::new(place(), true, true),
-            ];
-            let mut rows = reading.context.table("sessions").await?;
-            let own = [
-                filter.actor.as_deref().map(|actor| ident("actor").eq(lit(actor))),
-                filter.target.as_deref().map(|target| ident("target").eq(lit(target))),
-                filter.state.as_deref().map(|state| ident("state").eq(lit(state))),
-                filter.from.map(|from| ident("started_at").gt_eq(at(from))),
-                filter.to.map(|to| ident("started_at").lt(at(to))),
-                after.map(|after| after.beyond()),
-            ];
-            for condition in own.into_iter().flatten() {
-                rows = rows.filter(condition)?;
-            }
-            let of_links = [
-                filter.request_id.as_deref().map(|request| ident("request_id").eq(lit(request))),
-                filter.link_method.as_deref().map(|method| ident("link_method").eq(lit(method))),
-                filter
-                    .reason
-                    .as_deref()
-                    .map(|text| strpos(lower(ident("reason")), lit(text.to_lowercase())).gt(lit(0))),
-            ];
-            if let Some(condition) = of_links.into_iter().flatten().reduce(Expr::and) {
-                let linked = reading.context.table("session_access").await?.filter(condition)?.alias("linked")?;
-                let same = ["source", "cluster", "session_id"].map(|name| {
-                    binary_expr(col(format!("one.{name}")), Operator::IsNotDistinctFrom, col(format!("linked.{name}")))
-                });
-                rows = rows.alias("one")?.join_on(linked, JoinType::LeftSemi, same)?;
-            }
-            let rows = rows.select(columns(SESSION))?.sort(order)?.limit(0, Some(count + 1))?;
-            let mut sessions: Vec<Session> = reading.rows(rows).await?;
+            let mut sessions = match reading.latest(filter, after.as_ref(), count + 1).await? {
+                Some(sessions) => sessions,
+                None => reading.of_all(filter, after.as_ref(), count + 1).await?,
+            };
             let more = sessions.len() > count;
             sessions.truncate(count);
-            let next = sessions.last().filter(|_| more).and_then(Cursor::of).map(|cursor| cursor.encode());
-            let versions = reading.versions;
-            Ok(SessionPage { sessions: reading.link(sessions, None).await?, next, versions })
+            let next = sessions.last().filter(|_| more).map(|last| Cursor::of(&last.session).encode());
+            Ok(SessionPage { sessions, next, versions: reading.versions })
         })
     }
 
@@ -567,7 +545,87 @@ impl Engine {
     }
 }
 
+impl SessionFilter {
+    /// Conditions on the columns of `sessions`.
+    pub(crate) fn of_sessions(&self, after: Option<&Cursor>) -> Option<Expr> {
+        let is = |column: &str, value: &Option<String>| value.as_deref().map(|value| ident(column).eq(lit(value)));
+        let own = [
+            is("actor", &self.actor),
+            is("target", &self.target),
+            is("state", &self.state),
+            is("source", &self.source),
+            is("recording", &self.recording),
+            self.from.map(|from| ident("started_at").gt_eq(at(from))),
+            self.to.map(|to| ident("started_at").lt(at(to))),
+            after.map(Cursor::beyond),
+        ];
+        own.into_iter().flatten().reduce(Expr::and)
+    }
+
+    /// Conditions on the columns of `session_access`, which one link must meet.
+    fn of_links(&self) -> Option<Expr> {
+        let text = self.reason.as_deref().map(str::to_lowercase);
+        let of_links = [
+            self.request_id.as_deref().map(|request| ident("request_id").eq(lit(request))),
+            self.link_method.as_deref().map(|method| ident("link_method").eq(lit(method))),
+            self.approver.as_deref().map(|approver| array_has(ident("approvers"), lit(approver))),
+            text.map(|text| strpos(lower(ident("reason")), lit(text)).gt(lit(0))),
+        ];
+        of_links.into_iter().flatten().reduce(Expr::and)
+    }
+
+    /// Whether it is asked for links at all.
+    pub(crate) fn is_of_links(&self) -> bool {
+        self.of_links().is_some()
+    }
+
+    /// The same conditions of links that are known.
+    pub(crate) fn meets(&self, links: &[Link]) -> bool {
+        let text = self.reason.as_deref().map(str::to_lowercase);
+        links.iter().any(|link| {
+            self.request_id.as_ref().is_none_or(|request| link.request_id.as_ref() == Some(request))
+                && self.link_method.as_ref().is_none_or(|method| *method == link.link_method)
+                && self.approver.as_ref().is_none_or(|approver| link.approvers.contains(approver))
+                && text
+                    .as_ref()
+                    .is_none_or(|text| link.reason.as_ref().is_some_and(|reason| reason.to_lowercase().contains(text)))
+        })
+    }
+}
+
+/// The order of pages.
+pub(crate) fn latest_first() -> Vec<SortExpr> {
+    vec![
+        SortExpr::new(ident("started_at"), false, false),
+        SortExpr::new(ident("session_id"), true, true),
+        SortExpr::new(ident("source"), true, true),
+        SortExpr::new(place(), true, true),
+    ]
+}
+
 impl Reading {
+    /// The first sessions of all that a filter lets through: the views are asked of every one of them.
+    pub(crate) async fn of_all(
+        &self,
+        filter: &SessionFilter,
+        after: Option<&Cursor>,
+        count: usize,
+    ) -> Result<Vec<LinkedSession>, QueryError> {
+        let mut rows = self.context.table("sessions").await?;
+        if let Some(condition) = filter.of_sessions(after) {
+            rows = rows.filter(condition)?;
+        }
+        if let Some(condition) = filter.of_links() {
+            let linked = self.context.table("session_access").await?.filter(condition)?.alias("linked")?;
+            let same = ["source", "cluster", "session_id"].map(|name| {
+                binary_expr(col(format!("one.{name}")), Operator::IsNotDistinctFrom, col(format!("linked.{name}")))
+            });
+            rows = rows.alias("one")?.join_on(linked, JoinType::LeftSemi, same)?;
+        }
+        let rows = rows.select(columns(SESSION))?.sort(latest_first())?.limit(0, Some(count))?;
+        self.link(self.rows(rows).await?, None).await
+    }
+
     /// Rows of a table or view that fulfil a condition.
     pub(crate) async fn table(&self, name: &str, condition: Expr) -> Result<DataFrame, QueryError> {
         Ok(self.context.table(name).await?.filter(condition)?)
@@ -598,7 +656,7 @@ impl Reading {
     }
 
     /// The sessions with their links; with their rows of the view, where those are there in all columns.
-    async fn link(
+    pub(crate) async fn link(
         &self,
         sessions: Vec<Session>,
         rows: Option<Vec<RecordBatch>>,
@@ -649,6 +707,7 @@ const SESSION: &[&str] = &[
     "duration_ms",
     "state",
     "request_ids",
+    "correlation_ids",
     "uploaded",
     "recording",
     "frames",
@@ -674,7 +733,7 @@ pub(crate) fn columns(names: &[&str]) -> Vec<Expr> {
     names.iter().map(|name| ident(*name)).collect()
 }
 
-fn at(time: Time) -> Expr {
+pub(crate) fn at(time: Time) -> Expr {
     lit(ScalarValue::TimestampMicrosecond(Some(time.0), Some("UTC".into())))
 }
 
@@ -689,13 +748,18 @@ pub(crate) fn data_bytes(batch: &RecordBatch) -> usize {
 
 /// Where a page ended: the next begins after it. Rows that come in later shift nothing.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-struct Cursor(Micros, String, String, String);
+pub(crate) struct Cursor(Option<Micros>, String, String, String);
 
 impl Cursor {
-    fn of(session: &Session) -> Option<Self> {
+    pub(crate) fn of(session: &Session) -> Self {
         let Session { source, cluster, session_id, started_at, .. } = session;
         let cluster = cluster.clone().unwrap_or_default();
-        Some(Self((*started_at)?.0, session_id.clone(), source.clone(), cluster))
+        Self(started_at.map(|at| at.0), session_id.clone(), source.clone(), cluster)
+    }
+
+    /// No session behind it began later.
+    pub(crate) fn started_at(&self) -> Option<Time> {
+        self.0.map(Time)
     }
 
     fn encode(&self) -> String {
@@ -708,16 +772,19 @@ impl Cursor {
         cursor.ok_or_else(|| QueryError::Invalid("the cursor is not one that a page gave".to_owned()))
     }
 
-    /// The condition of the rows after it.
-    fn beyond(self) -> Expr {
+    /// The condition of the rows after it. Those of which nobody knows when they began are the last.
+    fn beyond(&self) -> Expr {
         let Self(started_at, session_id, source, cluster) = self;
         let later = [(ident("session_id"), session_id), (ident("source"), source), (place(), cluster)]
             .into_iter()
             .rev()
             .fold(lit(false), |beyond, (column, value)| {
-                column.clone().gt(lit(value.clone())).or(column.eq(lit(value)).and(beyond))
+                column.clone().gt(lit(value.as_str())).or(column.eq(lit(value.as_str())).and(beyond))
             });
-        let started_at = at(Time(started_at));
-        ident("started_at").lt(started_at.clone()).or(ident("started_at").eq(started_at).and(later))
+        let Some(started_at) = started_at.map(|started_at| at(Time(started_at))) else {
+            return ident("started_at").is_null().and(later);
+        };
+        let earlier = ident("started_at").lt(started_at.clone()).or(ident("started_at").is_null());
+        earlier.or(ident("started_at").eq(started_at).and(later))
     }
 }

@@ -3,6 +3,7 @@
 mod engine;
 mod gateways;
 mod kept;
+mod latest;
 mod order;
 mod story;
 mod views;

@@ -145,7 +145,7 @@ async fn open(engine: &Arc<Engine>, ledger: &Ledger) -> Result<Reel, Failure> {
         absence => Failure::check(anyhow::anyhow!(absence.message(SESSION))),
     });
     let reel = engine.reel(SESSION, found?.0).await?;
-    let _ = engine.recording_state(&reel.of.source, SESSION).await?;
+    let _ = engine.recording_states(SESSION).await?;
     Ok(reel)
 }
 

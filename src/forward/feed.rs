@@ -91,6 +91,12 @@ impl Position {
         Ok(Self { version: follower.newest().await?, newest: since, past, ..Self::default() }.with_turns())
     }
 
+    /// The version of `events` that the last of what was given is of; while the past is gone over, the one from which on
+    /// commits are followed.
+    pub(super) fn reaches(&self) -> u64 {
+        self.version + u64::from(self.rows > 0)
+    }
+
     /// With a turn for each of [`AGAIN_AFTER`], also where a position was written down that has none.
     pub(super) fn with_turns(mut self) -> Self {
         self.again.resize(AGAIN_AFTER.len(), Past { since: self.newest, behind: None });

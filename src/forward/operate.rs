@@ -15,6 +15,7 @@ use serde::Serialize;
 
 use super::cursor::{Cursor, Moved};
 use super::feed::Position;
+use super::known::Known;
 use super::{Destination, Start, check, items_of};
 use crate::activity::{Ended, Journal, asked, now, operator};
 use crate::cli::{DeadLetters, ForwardCommand, StatusFormat};
@@ -383,6 +384,6 @@ async fn made_again(engine: &Engine, destination: &Destination, dead: &[Undelive
     // A record that was decoded again may have given an event twice.
     events.sort_by(|a, b| (&a.topic, a.partition, a.offset, a.index).cmp(&(&b.topic, b.partition, b.offset, b.index)));
     events.dedup_by(|a, b| (&a.topic, a.partition, a.offset, a.index) == (&b.topic, b.partition, b.offset, b.index));
-    let items = items_of(engine, destination, &events).await?;
+    let items = items_of(engine, destination, &mut Known::default(), &events).await?;
     Ok((events, items))
 }

@@ -169,10 +169,12 @@ fn every_event_reaches_every_receiver_in_its_own_words() {
     for protocol in protocols {
         let status = wait_until("a status", PATIENCE, || {
             let status = pushed.status(protocol);
-            // What comes while the past is gone over may be sent twice.
-            if status["sent"].as_u64() >= Some(40) { Ok(status) } else { Err(status.to_string()) }
+            // What comes while the past is gone over may be sent twice. A lease of two seconds is over now and then where
+            // the machine has much to do.
+            let is_all = status["sent"].as_u64() >= Some(40) && status["state"] == "delivering";
+            if is_all { Ok(status) } else { Err(status.to_string()) }
         });
-        assert_eq!((&status["state"], &status["behind_events"]), (&json!("delivering"), &json!(0)), "{status}");
+        assert_eq!(status["behind_events"], json!(0), "{status}");
     }
     forwarding.stop();
     assert_eq!(pushed.status("hec")["state"], json!("stopped"));

@@ -65,10 +65,7 @@ fn opensearch_has_every_event_once_whatever_is_killed_and_sent_again() {
         .to_string(),
     ]);
     pushed.push((0..100).map(|number| format!("before-{number}")));
-    let count = || {
-        search.ask("POST", "/logs-custody.*/_refresh", "");
-        search.ask("GET", "/logs-custody.*/_count", "")["count"].as_u64().unwrap()
-    };
+    let count = || search.count("logs-custody.*");
     let forwarding = pushed.forwarding();
     wait_until("some events", PATIENCE, || match count() {
         0 => Err(String::new()),

@@ -30,6 +30,15 @@ pub fn quantile(sorted: &[Duration], share: f64) -> Duration {
     sorted.get(position.saturating_sub(1).min(sorted.len().saturating_sub(1))).copied().unwrap_or_default()
 }
 
+/// The number of the event that is the n-th to come: sessions have forty events each, and two thousand go on at the same
+/// time.
+fn beside_others(number: u64) -> u64 {
+    const SESSIONS: u64 = 2000;
+    const EVENTS: u64 = 40;
+    let at = number % (SESSIONS * EVENTS);
+    number - at + at % SESSIONS * EVENTS + at / SESSIONS
+}
+
 /// Commits `commits` batches of `rows` sample events each, one after the other with `pause` in between, and tells the
 /// times after every tenth of them.
 ///
@@ -57,7 +66,7 @@ pub async fn commits(
     let mut times = [empty(Table::Records, 0), empty(Table::Events, 0)];
     for done in 1..=commits {
         for _ in 0..rows {
-            let value = event(number).into_bytes();
+            let value = event(beside_others(number)).into_bytes();
             let origin = Origin { topic: &stream.topic, partition: 0, offset: i64::try_from(number)? };
             let at = now();
             let message = Message { origin, broker_at: Some(at), key: None, headers: &[], value: Some(&value) };
@@ -85,4 +94,17 @@ pub async fn commits(
         tokio::time::sleep(pause).await;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn events_come_in_another_order_and_each_once() {
+        let mut all: Vec<u64> = (0..160_000).map(beside_others).collect();
+        assert!(all.windows(2).all(|two| two[0] / 40 != two[1] / 40));
+        all.sort_unstable();
+        assert!(all.into_iter().eq(0..160_000));
+    }
 }

@@ -57,6 +57,18 @@ impl OpenSearch {
         Some(search)
     }
 
+    /// Documents of the indices of a pattern: none while an index that was made just now is not there yet, which it answers
+    /// with 503.
+    pub(crate) fn count(&self, indices: &str) -> u64 {
+        let sent = |method: &str, what: &str| self.client.send(method, &format!("/{indices}/{what}"), &[], b"");
+        let answer = sent("POST", "_refresh").and_then(|_| sent("GET", "_count")).expect("an answer");
+        match answer.status {
+            503 => 0,
+            200 => answer.json()["count"].as_u64().expect("a count"),
+            status => panic!("{indices}: {status}: {}", answer.text()),
+        }
+    }
+
     /// What it answers; anything but 2xx is a failure.
     pub(crate) fn ask(&self, method: &str, path: &str, body: &str) -> Value {
         let headers = [("content-type", "application/json")];

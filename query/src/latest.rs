@@ -1,0 +1,172 @@
+//! The latest sessions, found without a look at all others.
+//!
+//! What a session is follows from all that was said of it, and to put that together for millions takes long. But every part
+//! of a session says between which times everything lies that it knows ([`crate::parts`]), and the time at which a session
+//! began is in one of its parts: among the sessions whose parts reach the latest are all that began last. The view is asked
+//! of these. Where they do not fill the page more are taken, and at last all sessions.
+
+use std::collections::BTreeSet;
+
+use arrow::array::{AsArray, RecordBatch};
+use arrow::compute::concat_batches;
+use arrow::datatypes::TimestampMicrosecondType;
+use datafusion::dataframe::DataFrame;
+use datafusion::logical_expr::{Expr, ident, lit};
+
+use crate::engine::Reading;
+use crate::error::QueryError;
+use crate::narrowed::any_of;
+use crate::sessions::{Cursor, LinkedSession, Session, SessionFilter, Time, at, latest_first};
+
+/// Parts that are taken first, for each session that is wanted.
+const PARTS_EACH: usize = 4;
+
+/// Parts that are taken at first, at least.
+const PARTS_MIN: usize = 400;
+
+/// Where so many are not enough, all sessions are looked at.
+const PARTS_MAX: usize = 30_000;
+
+/// So many times as many are taken the next time.
+const PARTS_GROWTH: usize = 8;
+
+/// Where a person or target has more sessions, they are not looked up first: the latest of all will do.
+const NAMED_MAX: usize = 5000;
+
+/// Sessions whose links are looked up at once, where it depends on them what is shown.
+const LINKED_AT_ONCE: usize = 200;
+
+/// Sessions that reach the latest.
+struct Reaching {
+    session_ids: BTreeSet<String>,
+    /// All that began after this time are among them; without a time all that there are.
+    after: Option<Time>,
+}
+
+impl Reading {
+    /// The first sessions that a filter lets through behind a cursor; `None` where only a look at all of them can tell.
+    pub(crate) async fn latest(
+        &self,
+        filter: &SessionFilter,
+        cursor: Option<&Cursor>,
+        count: usize,
+    ) -> Result<Option<Vec<LinkedSession>>, QueryError> {
+        self.latest_among(filter, cursor, count, (PARTS_EACH * count).max(PARTS_MIN)).await
+    }
+
+    /// The same, with so many parts at first.
+    pub(crate) async fn latest_among(
+        &self,
+        filter: &SessionFilter,
+        cursor: Option<&Cursor>,
+        count: usize,
+        mut most: usize,
+    ) -> Result<Option<Vec<LinkedSession>>, QueryError> {
+        // Of those that are linked to one request there may be none among the latest.
+        if filter.request_id.is_some() {
+            return Ok(None);
+        }
+        while most <= PARTS_MAX {
+            let Reaching { session_ids, after } = self.reaching(filter, cursor, most).await?;
+            let ids: Vec<&str> = session_ids.iter().map(String::as_str).collect();
+            let mut rows = self.table("sessions", any_of("session_id", &ids)).await?;
+            let began_after = after.map(|after| ident("started_at").gt(at(after)));
+            for condition in [filter.of_sessions(cursor), began_after].into_iter().flatten() {
+                rows = rows.filter(condition)?;
+            }
+            let rows = rows.sort(latest_first())?;
+            let page = if filter.is_of_links() {
+                let mut page = Vec::new();
+                for some in self.in_blocks(rows).await? {
+                    let linked = self.link(Self::values(std::slice::from_ref(&some))?, Some(vec![some])).await?;
+                    page.extend(linked.into_iter().filter(|of| filter.meets(&of.links)));
+                    if page.len() >= count {
+                        break;
+                    }
+                }
+                page.truncate(count);
+                page
+            } else {
+                let rows = self.collect(rows.limit(0, Some(count))?).await?;
+                let found: Vec<Session> = Self::values(&rows)?;
+                match found.len() >= count || after.is_none() {
+                    true => self.link(found, Some(rows)).await?,
+                    false => Vec::new(),
+                }
+            };
+            if page.len() >= count || after.is_none() {
+                return Ok(Some(page));
+            }
+            most *= PARTS_GROWTH;
+        }
+        Ok(None)
+    }
+
+    /// Sessions in their order, so many at once as are linked at once.
+    async fn in_blocks(&self, rows: DataFrame) -> Result<Vec<RecordBatch>, QueryError> {
+        let schema = rows.schema().inner().clone();
+        let rows = concat_batches(&schema, &self.collect(rows).await?);
+        let rows = rows.map_err(|error| QueryError::Internal(error.to_string()))?;
+        let blocks = (0..rows.num_rows()).step_by(LINKED_AT_ONCE);
+        Ok(blocks.map(|at| rows.slice(at, LINKED_AT_ONCE.min(rows.num_rows() - at))).collect())
+    }
+
+    /// Sessions of the parts that reach the latest, and that a filter may let through.
+    async fn reaching(
+        &self,
+        filter: &SessionFilter,
+        cursor: Option<&Cursor>,
+        most: usize,
+    ) -> Result<Reaching, QueryError> {
+        let is_running = filter.state.as_deref() == Some("running");
+        let mut conditions: Vec<Expr> =
+            filter.source.iter().map(|source| ident("source").eq(lit(source.as_str()))).collect();
+        let names = [
+            (["start_actor", "end_actor", "inside_actor"], &filter.actor),
+            (["start_target", "end_target", "any_target"], &filter.target),
+        ];
+        for (columns, name) in names {
+            let Some(name) = name else { continue };
+            let is_named = columns.map(|column| ident(column).eq(lit(name.as_str())));
+            let named =
+                self.part("session_parts")?.filter(is_named.into_iter().reduce(Expr::or).unwrap_or_default())?;
+            let named = named.select(vec![ident("session_id")])?.distinct()?;
+            if let Some(named) = self.few(named, NAMED_MAX).await? {
+                let ids: BTreeSet<&str> =
+                    named.iter().flat_map(|batch| batch.column(0).as_string::<i32>().iter().flatten()).collect();
+                conditions.push(any_of("session_id", &ids.into_iter().collect::<Vec<_>>()));
+            }
+        }
+        // A part that knows when a session began does not begin later itself.
+        let until = [cursor.and_then(Cursor::started_at), filter.to].into_iter().flatten().min();
+        let part = |name: &str, first: &str, last: &str, is_over: Expr| {
+            let mut rows = self.part(name)?;
+            let within = [
+                until.map(|until| ident(first).lt_eq(at(until)).or(ident(first).is_null())),
+                filter.from.map(|from| ident(last).gt_eq(at(from))),
+                is_running.then(|| is_over.is_not_true()),
+            ];
+            for condition in within.into_iter().flatten().chain(conditions.iter().cloned()) {
+                rows = rows.filter(condition)?;
+            }
+            Ok::<_, QueryError>(rows.select(vec![ident("session_id"), ident(last).alias("last")])?)
+        };
+        let said = part("session_parts", "from_at", "till_at", ident("end_at").is_not_null())?;
+        let recorded = part("recording_parts", "first_at", "last_at", ident("has_end"))?;
+        let rows = said.union(recorded)?.sort(vec![ident("last").sort(false, false)])?.limit(0, Some(most))?;
+        let rows = self.collect(rows).await?;
+        let count: usize = rows.iter().map(|batch| batch.num_rows()).sum();
+        let mut reaching = Reaching { session_ids: BTreeSet::new(), after: None };
+        let mut earliest = None;
+        for batch in &rows {
+            reaching.session_ids.extend(batch.column(0).as_string::<i32>().iter().flatten().map(str::to_owned));
+            let last = batch.column(1).as_primitive::<TimestampMicrosecondType>();
+            earliest = last.iter().last().unwrap_or(earliest);
+        }
+        // What comes after the parts without a time is not known to reach anywhere.
+        if count >= most {
+            reaching.after = Some(Time(earliest.unwrap_or(i64::MIN)));
+        }
+        Ok(reaching)
+    }
+}
