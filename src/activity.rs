@@ -1,7 +1,7 @@
 //! Who looked is evidence too: what Custody is asked for is written into the ledger before it is answered.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use custody_ledger::{Ledger, TableWriter};
 use custody_schemas::activity::{Activity, rows};
@@ -71,6 +71,9 @@ impl Journal {
         let activity_id = Uuid::new_v4().to_string();
         let activity = Activity { activity_id, at: now(), channel: self.channel.to_owned(), ..activity };
         self.write(&activity).await?;
+        if activity.outcome.is_some() {
+            count(&activity, Duration::ZERO);
+        }
         Ok(Entry { journal: self.clone(), activity, began: Instant::now() })
     }
 
@@ -123,6 +126,8 @@ impl Entry {
             Ok(ended) => self.close(if ended.cut { "cut" } else { "done" }, None, ended).await,
             Err(failure) => {
                 let outcome = if failure.is_refusal() { "refused" } else { "failed" };
+                let (channel, kind) = (self.journal.channel, failure.kind());
+                metrics::counter!("custody_query_failures_total", "channel" => channel, "kind" => kind).increment(1);
                 self.close(outcome, Some(failure.to_string()), Ended::default()).await;
             }
         }
@@ -131,17 +136,35 @@ impl Entry {
     /// The same in the words of the table.
     pub(crate) async fn close(self, outcome: &'static str, error: Option<String>, ended: Ended) {
         let number = |of: Option<u64>| of.and_then(|of| i64::try_from(of).ok());
+        let took = self.began.elapsed();
         let activity = Activity {
             at: now(),
             outcome: Some(outcome),
             error,
             rows: number(ended.rows),
             bytes: number(ended.bytes),
-            duration_ms: i64::try_from(self.began.elapsed().as_millis()).ok(),
+            duration_ms: i64::try_from(took.as_millis()).ok(),
             ..self.activity
         };
+        count(&activity, took);
         if let Err(error) = self.journal.write(&activity).await {
             tracing::warn!(%error, activity = activity.activity_id, "how it ended was not written down");
+        }
+    }
+}
+
+/// What dashboards and alarms look at: how much is asked for, how it ends, and what it takes.
+fn count(activity: &Activity, took: Duration) {
+    let labels = || [("channel", activity.channel.clone()), ("verb", activity.verb.clone())];
+    let outcome = activity.outcome.unwrap_or_default();
+    let (channel, verb) = (activity.channel.clone(), activity.verb.clone());
+    metrics::counter!("custody_query_questions_total", "channel" => channel, "verb" => verb, "outcome" => outcome)
+        .increment(1);
+    metrics::histogram!("custody_query_seconds", &labels()).record(took);
+    let amounts = [("custody_query_rows_total", activity.rows), ("custody_query_bytes_total", activity.bytes)];
+    for (name, amount) in amounts {
+        if let Some(amount) = amount.and_then(|amount| u64::try_from(amount).ok()) {
+            metrics::counter!(name, &labels()).increment(amount);
         }
     }
 }

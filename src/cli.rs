@@ -8,6 +8,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use custody_query::AsOf;
 use custody_schemas::time::{Micros, Parsed, parse_rfc3339};
+use serde::Deserialize;
+use utoipa::ToSchema;
 
 use crate::period::{self, Period};
 
@@ -622,7 +624,8 @@ pub(crate) enum Moment {
 }
 
 /// What a recording is written as.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Deserialize, ToSchema)]
+#[serde(rename_all = "kebab-case")]
 pub(crate) enum CastFormat {
     /// asciinema, version 2
     AsciicastV2,
@@ -927,7 +930,7 @@ fn parse_speed(text: &str) -> Result<f64, String> {
     }
 }
 
-fn parse_moment(text: &str) -> Result<Moment, String> {
+pub(crate) fn parse_moment(text: &str) -> Result<Moment, String> {
     if let Some(Parsed::At(at)) = parse_rfc3339(text) {
         return Ok(Moment::At(at));
     }

@@ -33,7 +33,7 @@ use cursor::{Cursor, Moved, position_of};
 use feed::{Chunk, Position};
 use known::Known;
 
-pub(crate) use operate::command;
+pub(crate) use operate::{DestinationStatus, command, statuses};
 
 /// So many events are read, and delivered before the cursor moves.
 const CHUNK_EVENTS: usize = 5000;

@@ -3,7 +3,13 @@
 //! Every answer is computed from the ledger at the moment it is asked for; `x-custody-versions` says from which versions
 //! of the tables. Errors have one shape everywhere: `{"error": {"kind", "message"}}`.
 
+mod dead_letters;
+mod export;
+mod overview;
+mod pipeline;
+mod remembered;
 mod replay;
+mod requests;
 mod runs;
 mod web;
 
@@ -21,9 +27,11 @@ use axum::routing::get;
 use custody_ingest::Health;
 use custody_ledger::Ledger;
 use custody_query::format::{Format, RowWriter};
+use custody_query::overview::{Overview, Weeks};
+use custody_query::pipeline::Arrival;
 use custody_query::search::{Pattern, Search};
-use custody_query::sessions::{PAGE_SESSIONS_MAX, SessionDetail, SessionFilter, SessionPage, Time};
-use custody_query::{AsOf, Bounds, Engine, QueryError, Versions};
+use custody_query::sessions::{SessionDetail, SessionFilter, SessionPage, Time};
+use custody_query::{AsOf, Bounds, Engine, PAGE_ROWS_MAX, QueryError, Versions};
 use custody_replay::{Recording, encode};
 use custody_schemas::activity::Activity;
 use metrics_exporter_prometheus::PrometheusHandle;
@@ -39,12 +47,14 @@ use crate::config::Config;
 use crate::exit::Failure;
 use crate::{search, shutdown};
 
+use self::remembered::Remembered;
+
 /// A request may be this long: a statement of SQL, not a document.
 const BODY_BYTES_MAX: usize = 256 * 1024;
 /// An answer is put together in memory, so that a failure half-way is still an error and not a torn answer.
 const ANSWER_BYTES_MAX: usize = 128 * 1024 * 1024;
-/// Sessions of a page when the question does not say.
-const PAGE_SESSIONS: usize = 100;
+/// Rows of a page when the question does not say.
+const PAGE_ROWS: usize = 100;
 /// The versions of the tables that an answer was made from.
 const VERSIONS: HeaderName = HeaderName::from_static("x-custody-versions");
 /// `true` when rows were cut off.
@@ -59,6 +69,9 @@ pub(crate) struct State {
     journal: Journal,
     runs: Arc<runs::Runs>,
     replays: Arc<replay::Replays>,
+    overviews: Arc<Remembered<(u32, chrono::NaiveDate), Overview>>,
+    weeks: Arc<Remembered<chrono::NaiveDate, Weeks>>,
+    arrivals: Arc<Remembered<(), Arrival>>,
     operation: Operation,
     /// Answers that go on end when this is true.
     stop: watch::Receiver<bool>,
@@ -96,6 +109,9 @@ impl State {
             journal: Journal::open(config, ledger, "http").await?,
             runs: Arc::default(),
             replays: Arc::new(replay::Replays::new(ledger)),
+            overviews: Arc::default(),
+            weeks: Arc::default(),
+            arrivals: Arc::default(),
             stop: watch::channel(false).1,
             operation: Operation { engine: Some(engine.clone()), health, metrics },
             engine,
@@ -211,7 +227,9 @@ async fn keep(engine: Arc<Engine>, mut stop: watch::Receiver<bool>) -> Result<()
 #[derive(OpenApi)]
 #[openapi(
     info(title = "Custody", description = "The chain of custody of privileged access"),
-    tags((name = "sessions", description = "Sessions, their reasons and approvers"), (name = "sql", description = "Questions"),
+    tags((name = "sessions", description = "Sessions, their reasons and approvers"), (name = "requests", description = "Access requests, their reviews, the sessions that used them"),
+        (name = "overview", description = "What there is to see at a glance"),
+        (name = "pipeline", description = "Whether what is sent arrives"), (name = "sql", description = "Questions"),
         (name = "reports", description = "The report catalogue, runs, exceptions, evidence packs"))
 )]
 struct Api;
@@ -224,9 +242,18 @@ fn router(state: State) -> axum::Router {
         .routes(routes!(list_sessions))
         .routes(routes!(get_session))
         .routes(routes!(get_recording))
+        .routes(routes!(export::get_export))
         .routes(routes!(replay::get_replay))
         .routes(routes!(replay::get_segment))
         .routes(routes!(replay::get_live))
+        .routes(routes!(overview::get_overview))
+        .routes(routes!(overview::get_weeks))
+        .routes(routes!(requests::list_requests))
+        .routes(routes!(requests::get_request))
+        .routes(routes!(pipeline::get_pipeline))
+        .routes(routes!(dead_letters::list_dead_letters))
+        .routes(routes!(dead_letters::get_dead_letter))
+        .routes(routes!(dead_letters::get_dead_letter_bytes))
         .routes(routes!(post_sql))
         .routes(routes!(post_search))
         .routes(routes!(runs::list_reports))
@@ -377,12 +404,8 @@ async fn list_sessions(
     ConnectInfo(from): ConnectInfo<SocketAddr>,
     uri: Uri,
 ) -> Result<Json<SessionPage>, ApiError> {
-    let Query(asked): Query<ListSessions> =
-        Query::try_from_uri(&uri).map_err(|error| ApiError::bad_request(error.body_text()))?;
-    let limit = asked.limit.unwrap_or(PAGE_SESSIONS);
-    if !(1..=PAGE_SESSIONS_MAX).contains(&limit) {
-        return Err(ApiError::bad_request(format!("limit must be from 1 to {PAGE_SESSIONS_MAX}")));
-    }
+    let asked: ListSessions = in_query(&uri)?;
+    let limit = page_rows(asked.limit)?;
     let filter = SessionFilter {
         actor: asked.actor,
         target: asked.target,
@@ -406,12 +429,34 @@ async fn list_sessions(
     state.during(from, Activity { detail, ..asked_for("sessions", None) }, work).await
 }
 
-/// The id of a session in a path, if it is text.
-type SessionId = Result<Path<String>, PathRejection>;
+/// What stands in a path, if it is what is expected there.
+type InPath<T> = Result<Path<T>, PathRejection>;
 
-fn session_id(id: SessionId) -> Result<String, ApiError> {
-    let Path(id) = id.map_err(|error| ApiError::bad_request(error.body_text()))?;
-    Ok(id)
+fn in_path<T>(of: InPath<T>) -> Result<T, ApiError> {
+    let Path(of) = of.map_err(|error| ApiError::bad_request(error.body_text()))?;
+    Ok(of)
+}
+
+/// What stands behind the question mark.
+fn in_query<T: serde::de::DeserializeOwned>(uri: &Uri) -> Result<T, ApiError> {
+    let Query(of) = Query::try_from_uri(uri).map_err(|error| ApiError::bad_request(error.body_text()))?;
+    Ok(of)
+}
+
+/// How many rows a page is to have.
+fn page_rows(asked: Option<usize>) -> Result<usize, ApiError> {
+    let limit = asked.unwrap_or(PAGE_ROWS);
+    if !(1..=PAGE_ROWS_MAX).contains(&limit) {
+        return Err(ApiError::bad_request(format!("limit must be from 1 to {PAGE_ROWS_MAX}")));
+    }
+    Ok(limit)
+}
+
+/// A file that a browser saves under this name, whatever is in it.
+fn attachment(name: &str) -> HeaderValue {
+    let safe = |letter: char| letter.is_ascii_alphanumeric() || matches!(letter, '-' | '_' | '.');
+    let name: String = name.chars().map(|letter| if safe(letter) { letter } else { '_' }).take(200).collect();
+    HeaderValue::from_str(&format!("attachment; filename=\"{name}\"")).unwrap_or(HeaderValue::from_static("attachment"))
 }
 
 /// Everything known of one session.
@@ -421,9 +466,9 @@ fn session_id(id: SessionId) -> Result<String, ApiError> {
 async fn get_session(
     Axum(state): Axum<State>,
     ConnectInfo(from): ConnectInfo<SocketAddr>,
-    id: SessionId,
+    id: InPath<String>,
 ) -> Result<Json<SessionDetail>, ApiError> {
-    let id = session_id(id)?;
+    let id = in_path(id)?;
     let work = async {
         let found = state.engine.session(&id).await?;
         let count = u64::from(found.is_some());
@@ -449,9 +494,9 @@ async fn not_known(state: &State, id: &str) -> Result<ApiError, ApiError> {
 async fn get_recording(
     Axum(state): Axum<State>,
     ConnectInfo(from): ConnectInfo<SocketAddr>,
-    id: SessionId,
+    id: InPath<String>,
 ) -> Result<Response, ApiError> {
-    let id = session_id(id)?;
+    let id = in_path(id)?;
     let work = async {
         let session = state.engine.session(&id).await?.map(|session| session.linked.session);
         let Some(session) = session.filter(|session| session.output_bytes > 0) else {
@@ -475,7 +520,7 @@ async fn get_recording(
 struct SqlQuestion {
     /// One SELECT, SHOW, DESCRIBE or EXPLAIN.
     sql: String,
-    /// `json` (an array of objects), `ndjson`, `csv`, or `arrow` (an IPC stream).
+    /// `json` (an array of objects), `ndjson`, `csv`, `arrow` (an IPC stream), or `parquet` (a file).
     #[serde(default = "default_format")]
     #[schema(default = "json")]
     format: String,
@@ -524,7 +569,9 @@ async fn answer(
 ) -> Result<(Response, Ended), QueryError> {
     let internal = |error: std::io::Error| QueryError::Internal(error.to_string());
     let mut stream = state.engine.query_as_of(sql, as_of, bounds).await?;
-    let mut writer = RowWriter::new(Vec::new(), format, &stream.schema()).map_err(internal)?;
+    // A column may have a type that the format does not know.
+    let cannot = |error: std::io::Error| QueryError::Invalid(format!("no {}: {error}", format.as_str()));
+    let mut writer = RowWriter::new(Vec::new(), format, &stream.schema()).map_err(cannot)?;
     let mut rows = 0;
     while let Some(batch) = stream.next().await {
         let batch = batch?;
@@ -623,7 +670,7 @@ async fn post_search(
 /// The format of a name, of those that programs read.
 fn format(name: &str) -> Result<Format, ApiError> {
     let known = Format::from_name(name).filter(|format| *format != Format::Table);
-    known.ok_or_else(|| ApiError::bad_request("format must be json, ndjson, csv or arrow".to_owned()))
+    known.ok_or_else(|| ApiError::bad_request("format must be json, ndjson, csv, arrow or parquet".to_owned()))
 }
 
 fn versions(versions: Versions) -> HeaderValue {

@@ -10,7 +10,7 @@ use std::time::Duration;
 use aws_lc_rs::digest;
 use custody_ledger::Ledger;
 use custody_query::reels::{RecordingState, Reel};
-use custody_query::sessions::{LinkedSession, Time};
+use custody_query::sessions::{LinkedSession, SessionDetail, Time};
 use custody_query::{Engine, QueryError, Versions, visible};
 use custody_replay::encode::Facts;
 use custody_replay::player::{self, Ending, PlayOptions, Start, Watched};
@@ -27,8 +27,10 @@ use crate::show::{is_closed, text, unknown};
 use crate::shutdown;
 
 /// A recording, and what is known of its session.
-struct Opened {
+pub(crate) struct Opened {
     recording: Recording,
+    /// Names of the recordings that the session has, where it has several and none was asked for.
+    others: Vec<String>,
     /// What is wrong with it, where only a part of it is at hand.
     findings: Vec<String>,
     session: LinkedSession,
@@ -39,22 +41,29 @@ struct Opened {
 }
 
 /// Where recordings are read from.
-struct Source {
-    engine: Arc<Engine>,
-    ledger: Ledger,
+pub(crate) struct Source {
+    pub(crate) engine: Arc<Engine>,
+    pub(crate) ledger: Ledger,
+    pub(crate) looking: Looking,
+    /// A long one that nobody has looked through is waited for.
+    pub(crate) patient: bool,
+}
+
+/// The same, and where it is written down who asks for them.
+struct Desk {
+    source: Source,
     journal: Journal,
-    looking: Looking,
 }
 
 /// So much of a recording that is too long to be held is read at once, in bytes of output.
 const PART_BYTES: u64 = 128 << 20;
 
-impl Source {
+impl Desk {
     async fn open(config: &Config) -> Result<Self, Failure> {
         let ledger = Ledger::existing(config.location()?).await?;
         let engine = Arc::new(Engine::open(&ledger, config.limits(), &config.vocabulary()).await?);
         let journal = Journal::open(config, &ledger, "cli").await?;
-        Ok(Self { engine, ledger, journal, looking: Arc::default() })
+        Ok(Self { source: Source { engine, ledger, looking: Arc::default(), patient: true }, journal })
     }
 
     /// Reads a recording, having written down who asks for it. Of one that is too long a part between two moments.
@@ -65,56 +74,65 @@ impl Source {
         between: (Option<Moment>, Option<Moment>),
     ) -> Result<(Opened, Entry), Failure> {
         let entry = self.journal.begin(asked(verb, Some(session_id))).await?;
-        match self.find(session_id, channel, between).await {
-            Ok(opened) => Ok((opened, entry)),
-            Err(failure) => {
+        match self.source.find(Asked { session_id, source: None, channel }, between).await {
+            Ok(opened) => {
+                if !opened.others.is_empty() {
+                    let names = visible(&opened.others.join(", ")).into_owned();
+                    eprintln!("custody: the session has {} recordings (--channel): {names}", opened.others.len());
+                }
+                Ok((opened, entry))
+            }
+            Err(absence) => {
+                let failure = self.source.failure(absence, session_id).await;
                 entry.end(Err(&failure)).await;
                 Err(failure)
             }
         }
     }
+}
 
-    async fn find(
+impl Source {
+    /// A recording. Of one that is too long a part between two moments.
+    pub(crate) async fn find(
         &self,
-        session_id: &str,
-        channel: Option<&str>,
+        Asked { session_id, source, channel }: Asked<'_>,
         between: (Option<Moment>, Option<Moment>),
-    ) -> Result<Opened, Failure> {
+    ) -> Result<Opened, Absence> {
         let engine = self.engine.as_ref();
-        let Some(session) = engine.session(session_id).await? else {
-            return Err(unknown(engine, session_id).await);
-        };
-        let of = &session.linked.session;
+        let SessionDetail { linked: mut session, versions, .. } =
+            engine.session(session_id).await?.ok_or(Absence::Session)?;
+        if let Some(source) = source.filter(|source| *source != session.session.source) {
+            let (all, _) = engine.linked_sessions(&[session_id]).await?;
+            session = all.into_iter().find(|one| one.session.source == source).ok_or(Absence::Session)?;
+        }
+        let of = &session.session;
         let state = engine.recording_states(session_id).await?.remove(&of.source);
         let frames = match engine.frames(&of.source, session_id).await {
             Ok(frames) => frames,
             Err(QueryError::TooLarge { .. }) => {
                 let asked = Asked { session_id, source: Some(&of.source), channel };
                 let (recording, findings) = self.stretch(asked, between).await?;
-                let versions = session.versions;
-                return Ok(Opened { recording, findings, session: session.linked, state, versions });
+                let others = Vec::new();
+                return Ok(Opened { recording, others, findings, session, state, versions });
             }
             Err(error) => return Err(error.into()),
         };
         // The size of a terminal is told by audit events too, and is no recording.
         if frames.iter().flat_map(|frame| &frame.pieces).all(|piece| piece.code == Code::Resize) {
-            return Err(Failure::check(anyhow::anyhow!(Absence::Recording.message(session_id))));
+            return Err(Absence::Recording);
         }
         let channels = custody_replay::channels(session_id, frames.clone());
-        let names = || channels.iter().filter_map(|channel| channel.name.clone()).collect::<Vec<_>>();
+        let names: Vec<_> = channels.iter().filter_map(|channel| channel.name.clone()).collect();
         if channel.is_some() && !channels.iter().any(|have| have.name.as_deref() == channel) {
-            return Err(Failure::usage(anyhow::anyhow!(Absence::Channel(names()).message(session_id))));
+            return Err(Absence::Channel(names));
         }
         let recording = match channel {
             Some(_) => Recording::from_channel(session_id, channel, frames),
             None => Recording::from_frames(session_id, frames),
         };
-        if channel.is_none() && channels.len() > 1 {
-            let names = visible(&names().join(", ")).into_owned();
-            eprintln!("custody: the session has {} recordings (--channel): {names}", channels.len());
-        }
+        let others = if channel.is_none() && channels.len() > 1 { names } else { Vec::new() };
         let findings = recording.findings.iter().map(ToString::to_string).collect();
-        Ok(Opened { recording, findings, session: session.linked, state, versions: session.versions })
+        Ok(Opened { recording, others, findings, session, state, versions })
     }
 
     /// A part of a recording that is too long to be held, and what is wrong with all of it.
@@ -122,26 +140,30 @@ impl Source {
         &self,
         asked: Asked<'_>,
         (from, to): (Option<Moment>, Option<Moment>),
-    ) -> Result<(Recording, Vec<String>), Failure> {
+    ) -> Result<(Recording, Vec<String>), Absence> {
         let reel = self.reel(asked).await?;
         let started_at = reel.of.started_at.map(|Time(at)| at);
         let from_us = from.map_or(Ok(0), |from| time_us(started_at, from))?;
         let to_us = to.map_or(Ok(i64::MAX), |to| time_us(started_at, to))?;
         let read = self.engine.stretch(&reel, (from_us, to_us), PART_BYTES).await?;
-        let changed = || Failure::broken(anyhow::anyhow!(Absence::Changed.message(asked.session_id)));
-        Ok((read.ok_or_else(changed)?, reel.of.findings.lines().map(str::to_owned).collect()))
+        Ok((read.ok_or(Absence::Changed)?, reel.of.findings.lines().map(str::to_owned).collect()))
     }
 
-    async fn reel(&self, asked: Asked<'_>) -> Result<Reel, Failure> {
-        let session_id = asked.session_id;
-        let Self { engine, ledger, looking, .. } = self;
-        let shelf = Shelf { engine, ledger, looking, patient: true };
-        match shelf.find(asked).await {
-            Ok((of, _)) => Ok(engine.reel(session_id, of).await?),
-            Err(Absence::Failed(failure)) => Err(failure),
-            Err(Absence::Session) => Err(unknown(engine, session_id).await),
-            Err(absence @ Absence::Channel(_)) => Err(Failure::usage(anyhow::anyhow!(absence.message(session_id)))),
-            Err(absence) => Err(Failure::check(anyhow::anyhow!(absence.message(session_id)))),
+    async fn reel(&self, asked: Asked<'_>) -> Result<Reel, Absence> {
+        let Self { engine, ledger, looking, patient } = self;
+        let (of, _) = Shelf { engine, ledger, looking, patient: *patient }.find(asked).await?;
+        Ok(engine.reel(asked.session_id, of).await?)
+    }
+
+    /// How a command ends that has nothing to show.
+    async fn failure(&self, absence: Absence, session_id: &str) -> Failure {
+        let message = absence.message(session_id);
+        match absence {
+            Absence::Failed(failure) => failure,
+            Absence::Session => unknown(&self.engine, session_id).await,
+            Absence::Channel(_) => Failure::usage(anyhow::anyhow!(message)),
+            Absence::Changed => Failure::broken(anyhow::anyhow!(message)),
+            Absence::Recording | Absence::Unplayable(_) | Absence::Looking => Failure::check(anyhow::anyhow!(message)),
         }
     }
 }
@@ -185,7 +207,7 @@ pub(crate) async fn replay(config: &Config, args: &Replay) -> Result<(), Failure
             visible(&args.session)
         )));
     }
-    let source = Source::open(config).await?;
+    let desk = Desk::open(config).await?;
     let stop = shutdown::requested(None)?;
     let cancelled = Arc::new(AtomicBool::new(false));
     let cancel = cancelled.clone();
@@ -194,10 +216,10 @@ pub(crate) async fn replay(config: &Config, args: &Replay) -> Result<(), Failure
         cancel.store(true, Ordering::Release);
     });
     if args.follow {
-        return follow(&source, args, cancelled).await;
+        return follow(&desk, args, cancelled).await;
     }
     let of = (args.session.as_str(), args.channel.as_deref());
-    let (opened, entry) = source.recording("replay", of, (args.at, None)).await?;
+    let (opened, entry) = desk.recording("replay", of, (args.at, None)).await?;
     let start = match (&args.at_match, args.at) {
         (Some(text), _) => Start::Match(text.clone()),
         (None, None) => Start::default(),
@@ -237,11 +259,11 @@ const BACK_US: i64 = 5_000_000;
 
 /// `custody replay --follow`: what is on the screen now, until the viewer leaves; going back plays what was recorded until
 /// then, and leads on to what goes on.
-async fn follow(source: &Source, args: &Replay, cancelled: Arc<AtomicBool>) -> Result<(), Failure> {
+async fn follow(desk: &Desk, args: &Replay, cancelled: Arc<AtomicBool>) -> Result<(), Failure> {
     let of = (args.session.as_str(), args.channel.as_deref());
     loop {
-        let entry = source.journal.begin(asked("watch", Some(&args.session))).await?;
-        let watched = watch(source, args, cancelled.clone()).await;
+        let entry = desk.journal.begin(asked("watch", Some(&args.session))).await?;
+        let watched = watch(&desk.source, args, cancelled.clone()).await;
         let (ending, watched_us) = watched.as_ref().copied().unwrap_or((Ending::Quit, 0));
         ended(entry, watched.map(drop)).await?;
         if ending != Ending::Back {
@@ -249,7 +271,7 @@ async fn follow(source: &Source, args: &Replay, cancelled: Arc<AtomicBool>) -> R
         }
         // Of a long one the last part: where it ends is asked for, and what is there by then.
         let from = Moment::Elapsed(watched_us.saturating_sub(BACK_US).max(0));
-        let (opened, entry) = source.recording("replay", of, (Some(from), None)).await?;
+        let (opened, entry) = desk.recording("replay", of, (Some(from), None)).await?;
         let start = Start::At(match opened.recording.cut {
             Some(_) => begin_at(&opened.recording, from)?,
             None => opened.recording.duration_us.saturating_sub(BACK_US).max(0),
@@ -270,12 +292,15 @@ async fn watch(source: &Source, args: &Replay, cancelled: Arc<AtomicBool>) -> Re
     };
     let of = &session.linked.session.source;
     let asked = Asked { session_id: &args.session, source: Some(of), channel: args.channel.as_deref() };
-    let reel = source.reel(asked).await?;
-    let begun = Watching::begin(&source.engine, &reel, None).await;
-    let (mut watching, shown) = begun.map_err(|absence| match absence {
-        Absence::Failed(failure) => failure,
-        absence => Failure::check(anyhow::anyhow!(absence.message(&args.session))),
-    })?;
+    let begun = async {
+        let reel = source.reel(asked).await?;
+        let (watching, shown) = Watching::begin(&source.engine, &reel, None).await?;
+        Ok((reel, watching, shown))
+    };
+    let (reel, mut watching, shown) = match begun.await {
+        Ok(begun) => begun,
+        Err(absence) => return Err(source.failure(absence, &args.session).await),
+    };
     let of = Watched {
         session_id: args.session.clone(),
         facts: text::facts(&session.linked),
@@ -321,18 +346,16 @@ impl Opened {
 
 /// `custody export`
 pub(crate) async fn export(config: &Config, args: &Export) -> Result<(), Failure> {
-    let source = Source::open(config).await?;
+    let desk = Desk::open(config).await?;
     let of = (args.session.as_str(), args.channel.as_deref());
-    let (opened, entry) = source.recording("export", of, (args.from, args.to)).await?;
+    let (opened, entry) = desk.recording("export", of, (args.from, args.to)).await?;
     for finding in &opened.findings {
         eprintln!("custody: the recording is incomplete: {}", visible(finding));
     }
-    let Opened { recording, session, state, versions, .. } = opened;
-    let recording = match part(recording, args.from, args.to) {
-        Ok(part) => part,
+    let exported = match opened.exported(args.format, (args.from, args.to), operator()) {
+        Ok(exported) => exported,
         Err(failure) => return ended(entry, Err(failure)).await,
     };
-    let exported = Exported { recording: &recording, session: &session, state, versions, format: args.format };
     let written = match &args.output {
         None => is_closed(exported.write(&mut io::stdout().lock())).map(drop),
         Some(path) => exported.write_file(path),
@@ -380,16 +403,30 @@ async fn ended(entry: Entry, done: Result<(), Failure>) -> Result<(), Failure> {
     done
 }
 
+impl Opened {
+    /// What is between two moments in a format, for whoever asks for it.
+    pub(crate) fn exported(
+        self,
+        format: CastFormat,
+        (from, to): (Option<Moment>, Option<Moment>),
+        by: String,
+    ) -> Result<Exported, Failure> {
+        let Self { recording, session, state, versions, .. } = self;
+        Ok(Exported { recording: part(recording, from, to)?, session, state, versions, format, by })
+    }
+}
+
 /// What is written for other tools.
-struct Exported<'a> {
-    recording: &'a Recording,
-    session: &'a LinkedSession,
+pub(crate) struct Exported {
+    recording: Recording,
+    session: LinkedSession,
     state: Option<RecordingState>,
     versions: Versions,
     format: CastFormat,
+    by: String,
 }
 
-impl Exported<'_> {
+impl Exported {
     /// Writes beside the file and renames, so that nobody finds half of a recording. What is there and no file (a device,
     /// a pipe) is written into: a rename would put a file in its place.
     fn write_file(&self, path: &Path) -> io::Result<()> {
@@ -405,8 +442,8 @@ impl Exported<'_> {
         std::fs::rename(beside, path)
     }
 
-    fn write(&self, out: &mut impl Write) -> io::Result<()> {
-        let recording = self.recording;
+    pub(crate) fn write(&self, out: &mut impl Write) -> io::Result<()> {
+        let recording = &self.recording;
         match self.format {
             CastFormat::AsciicastV2 => encode::asciicast_v2(recording, out)?,
             CastFormat::AsciicastV3 => encode::asciicast_v3(recording, out)?,
@@ -424,7 +461,7 @@ impl Exported<'_> {
 
     /// What a page says beside the recording, for somebody who has no Custody.
     fn facts(&self) -> Facts {
-        let LinkedSession { session, links } = self.session;
+        let LinkedSession { session, links } = &self.session;
         let time = |at: Option<Time>| at.map(|Time(at)| to_rfc3339(at));
         let mut facts: Vec<(String, Option<String>)> = vec![
             ("Session".to_owned(), Some(session.session_id.clone())),
@@ -467,7 +504,7 @@ impl Exported<'_> {
         }
         let digits: String = hash.finish().as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
         let provenance = [
-            ("Written by", format!("custody {}, {}", env!("CARGO_PKG_VERSION"), operator())),
+            ("Written by", format!("custody {}, {}", env!("CARGO_PKG_VERSION"), self.by)),
             ("Written at", to_rfc3339(now())),
             ("Ledger", self.versions.to_string()),
             ("Output", format!("{bytes} bytes, SHA-256 {digits}")),

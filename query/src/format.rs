@@ -1,4 +1,4 @@
-//! Rows as a table for a terminal, CSV, JSON, NDJSON or an Arrow stream, written as they come.
+//! Rows as a table for a terminal, CSV, JSON, NDJSON, an Arrow stream or a Parquet file, written as they come.
 //!
 //! Times are RFC 3339 UTC with microseconds, bytes are hexadecimal, in every text format.
 
@@ -14,6 +14,9 @@ use arrow::json;
 use arrow::json::writer::LineDelimited;
 use arrow::record_batch::RecordBatch;
 use arrow::util::display::{ArrayFormatter, FormatOptions};
+use parquet::arrow::ArrowWriter;
+use parquet::basic::{Compression, ZstdLevel};
+use parquet::file::properties::WriterProperties;
 
 use crate::text;
 
@@ -30,11 +33,13 @@ pub enum Format {
     Ndjson,
     /// An Arrow IPC stream.
     Arrow,
+    /// A Parquet file.
+    Parquet,
 }
 
 impl Format {
     /// Every format.
-    pub const ALL: [Self; 5] = [Self::Table, Self::Csv, Self::Json, Self::Ndjson, Self::Arrow];
+    pub const ALL: [Self; 6] = [Self::Table, Self::Csv, Self::Json, Self::Ndjson, Self::Arrow, Self::Parquet];
 
     /// The name on the command line.
     pub fn as_str(self) -> &'static str {
@@ -44,6 +49,7 @@ impl Format {
             Self::Json => "json",
             Self::Ndjson => "ndjson",
             Self::Arrow => "arrow",
+            Self::Parquet => "parquet",
         }
     }
 
@@ -60,6 +66,7 @@ impl Format {
             Self::Json => "application/json",
             Self::Ndjson => "application/x-ndjson",
             Self::Arrow => "application/vnd.apache.arrow.stream",
+            Self::Parquet => "application/vnd.apache.parquet",
         }
     }
 }
@@ -70,11 +77,15 @@ pub const CELL_CHARS: usize = 60;
 /// A table's columns are as wide as its first rows need: so many of them are held back.
 const ROWS_MEASURED: usize = 1000;
 
+/// Rows of a group of a Parquet file: so many are held back.
+const GROUP_ROWS: usize = 64 * 1024;
+
 const TIMESTAMP: &str = "%Y-%m-%dT%H:%M:%S%.6fZ";
 
 /// Writes batches of one schema in a format.
 ///
-/// A table holds back its first rows to measure them; every other format writes each batch as it comes.
+/// A table holds back its first rows to measure them, a Parquet file the rows of a group; every other format writes each
+/// batch as it comes.
 pub struct RowWriter<W: Write> {
     out: W,
     kind: Kind,
@@ -86,6 +97,7 @@ enum Kind {
     Json { rows: bool },
     Ndjson,
     Arrow(Box<StreamWriter<Vec<u8>>>),
+    Parquet(Box<ArrowWriter<Vec<u8>>>),
 }
 
 impl<W: Write> RowWriter<W> {
@@ -101,6 +113,15 @@ impl<W: Write> RowWriter<W> {
             Format::Json => Kind::Json { rows: false },
             Format::Ndjson => Kind::Ndjson,
             Format::Arrow => Kind::Arrow(Box::new(StreamWriter::try_new(Vec::new(), schema).map_err(other)?)),
+            Format::Parquet => {
+                let properties = WriterProperties::builder()
+                    .set_compression(Compression::ZSTD(ZstdLevel::default()))
+                    .set_max_row_group_row_count(Some(GROUP_ROWS))
+                    .build();
+                Kind::Parquet(Box::new(
+                    ArrowWriter::try_new(Vec::new(), schema.clone(), Some(properties)).map_err(io::Error::other)?,
+                ))
+            }
         };
         let mut writer = Self { out, kind };
         match &mut writer.kind {
@@ -139,6 +160,10 @@ impl<W: Write> RowWriter<W> {
                 stream.write(batch).map_err(other)?;
                 self.out.write_all(&std::mem::take(stream.get_mut()))
             }
+            Kind::Parquet(file) => {
+                file.write(batch).map_err(io::Error::other)?;
+                self.out.write_all(&std::mem::take(file.inner_mut()))
+            }
         }
     }
 
@@ -155,6 +180,10 @@ impl<W: Write> RowWriter<W> {
             Kind::Arrow(stream) => {
                 stream.finish().map_err(other)?;
                 self.out.write_all(&std::mem::take(stream.get_mut()))?;
+            }
+            Kind::Parquet(file) => {
+                file.finish().map_err(io::Error::other)?;
+                self.out.write_all(&std::mem::take(file.inner_mut()))?;
             }
         }
         self.out.flush()?;
@@ -358,7 +387,9 @@ fn line(out: &mut impl Write, cells: &[String], widths: &[usize], right: &[bool]
 #[cfg(test)]
 mod tests {
     use arrow::array::{BinaryArray, Int64Array, ListBuilder, StringBuilder, TimestampMicrosecondArray};
+    use arrow::compute::concat_batches;
     use arrow::ipc::reader::StreamReader;
+    use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
     use super::*;
 
@@ -439,5 +470,25 @@ a,\"b\"␊␛[2J     7  1970-01-01T00:00:01.000001Z  ff00   [\"a\\\"b\",null]
         bytes.extend(writer.finish().unwrap());
         let batches: Vec<_> = StreamReader::try_new(bytes.as_slice(), None).unwrap().map(Result::unwrap).collect();
         assert_eq!(batches, [batch()]);
+    }
+
+    #[test]
+    fn a_parquet_file_is_read_back_in_several_groups() {
+        let many = vec![batch(); GROUP_ROWS / 2 + 100];
+        let mut writer = RowWriter::new(Vec::new(), Format::Parquet, &batch().schema()).unwrap();
+        let mut bytes = Vec::new();
+        for batch in &many {
+            writer.write(batch).unwrap();
+            bytes.append(writer.get_mut());
+        }
+        assert!(!bytes.is_empty(), "a group is given when it is full");
+        bytes.extend(writer.finish().unwrap());
+        let reader = ParquetRecordBatchReaderBuilder::try_new(bytes::Bytes::from(bytes)).unwrap();
+        assert_eq!(reader.metadata().num_row_groups(), 2);
+        let batches: Vec<_> = reader.build().unwrap().map(Result::unwrap).collect();
+        assert_eq!(
+            concat_batches(&batch().schema(), &batches).unwrap(),
+            concat_batches(&batch().schema(), &many).unwrap()
+        );
     }
 }

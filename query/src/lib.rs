@@ -6,6 +6,10 @@
 //! - [`sample`]: samples that anybody can draw again.
 //! - [`search`]: texts that were on the screens of recorded sessions.
 //! - [`sessions`]: pages of sessions, everything known of one, its frames, as typed values.
+//! - [`requests`]: pages of access requests, everything known of one.
+//! - [`dead_letters`]: pages of messages that could not be decoded, one as it came.
+//! - [`pipeline`]: whether what is sent arrives.
+//! - [`overview`]: what there is to see at a glance.
 //! - [`reels`]: recordings in parts, and the frames of each.
 //! - [`findings`]: what is looked for without being asked.
 //! - [`feed`]: events for those whom they are forwarded to.
@@ -18,6 +22,7 @@
 //! `spans(positions, lengths)`, `missing(spans)`, and those of `datafusion-functions-json`. Names that are
 //! keywords elsewhere (`offset`, `partition`, `index`, `date`, `cluster`) need no quotes.
 
+pub mod dead_letters;
 mod engine;
 mod error;
 pub mod evidence;
@@ -28,12 +33,16 @@ mod functions;
 mod kept;
 mod latest;
 mod narrowed;
+pub mod overview;
+mod pages;
 mod parts;
 mod pg_catalog;
+pub mod pipeline;
 mod records;
 pub mod reels;
 mod reference;
 pub mod reports;
+pub mod requests;
 pub mod sample;
 pub mod search;
 pub mod sessions;
@@ -48,6 +57,7 @@ pub mod wire;
 pub use engine::{AsOf, Bounds, Engine, Limits, QueryStream, Versions};
 pub use error::QueryError;
 pub use functions::{TICKET_PATTERN, Vocabulary};
+pub use pages::PAGE_ROWS_MAX;
 pub use records::{RecordStream, StoredRecord};
 pub use reference::{ReferenceFile, ReferencePaths};
 pub use text::visible;

@@ -80,7 +80,7 @@ const DAY_US: i64 = 86_400_000_000;
 
 impl Front {
     /// The sessions that a run looks at; `None` for all.
-    fn focus(&self, asked: &Asked, values: &Bound) -> Option<Focus> {
+    pub(crate) fn focus(&self, asked: &Asked, values: &Bound) -> Option<Focus> {
         let Asked { from, to, .. } = *asked;
         let sessions = self.sessions.as_deref()?;
         if sessions == "requests" {

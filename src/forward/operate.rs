@@ -12,6 +12,7 @@ use custody_schemas::forwarding::{Step, Undelivered};
 use custody_schemas::table::Table;
 use custody_schemas::time::to_rfc3339;
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::cursor::{Cursor, Moved};
 use super::feed::Position;
@@ -70,23 +71,31 @@ async fn open(config: &Config) -> Result<Opened, Failure> {
 }
 
 /// How a destination is, for people and programs.
-#[derive(Debug, Serialize)]
-struct Status {
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct DestinationStatus {
+    /// Its name.
     destination: String,
     /// `delivering`, `failing`, `unauthorised`, `paused`, `stopped` (no process forwards to it), `new` (nothing was ever
     /// forwarded).
     state: String,
     /// What fails, or who did what.
     why: Option<String>,
+    /// Events that it has taken in all.
     sent: i64,
+    /// Events that it has refused in all.
     dead: i64,
+    /// Events that its filter left out.
     filtered: i64,
     /// Dead letters that nobody has dealt with.
-    dead_letters: usize,
+    dead_letters: i64,
     /// Events that are not sent yet.
     behind_events: i64,
     /// How long the oldest of them has been waiting, in seconds.
     behind_seconds: f64,
+    /// When the last event was taken in that it has.
+    ingested_at: Option<Time>,
+    /// The process that forwards to it.
+    worker: Option<String>,
     /// When this was written down.
     at: Option<Time>,
 }
@@ -94,17 +103,7 @@ struct Status {
 async fn status(config: &Config, format: StatusFormat) -> Result<(), Failure> {
     let Opened { engine, journal, .. } = open(config).await?;
     let work = async {
-        let mut known: BTreeMap<String, ForwardStep> = BTreeMap::new();
-        for step in engine.steps(None).await? {
-            known.insert(step.destination.clone(), step);
-        }
-        let dead = engine.undelivered(None, usize::MAX >> 1).await?;
-        let mut names: Vec<String> = config.forward.iter().map(|destination| destination.name.clone()).collect();
-        names.extend(known.keys().filter(|name| !config.forward.iter().any(|of| of.name == **name)).cloned());
-        let mut all = Vec::new();
-        for name in names {
-            all.push(status_of(&engine, &name, known.get(&name), &dead).await?);
-        }
+        let all = statuses(&engine, config).await?;
         let rows = all.len() as u64;
         print(&all, format)?;
         Ok(((), Ended::rows(rows)))
@@ -112,14 +111,30 @@ async fn status(config: &Config, format: StatusFormat) -> Result<(), Failure> {
     journal.during(asked("forward status", None), work).await
 }
 
+/// How every destination is: those that are configured, and those that anything was ever forwarded to.
+pub(crate) async fn statuses(engine: &Engine, config: &Config) -> Result<Vec<DestinationStatus>, Failure> {
+    let mut known: BTreeMap<String, ForwardStep> = BTreeMap::new();
+    for step in engine.steps(None).await? {
+        known.insert(step.destination.clone(), step);
+    }
+    let waiting = engine.undelivered_counts().await?;
+    let mut names: Vec<String> = config.forward.iter().map(|destination| destination.name.clone()).collect();
+    names.extend(known.keys().filter(|name| !config.forward.iter().any(|of| of.name == **name)).cloned());
+    let mut all = Vec::new();
+    for name in names {
+        all.push(status_of(engine, &name, known.get(&name), waiting.get(&name).copied().unwrap_or_default()).await?);
+    }
+    Ok(all)
+}
+
 async fn status_of(
     engine: &Engine,
     name: &str,
     step: Option<&ForwardStep>,
-    dead: &[UndeliveredEvent],
-) -> Result<Status, Failure> {
+    dead_letters: i64,
+) -> Result<DestinationStatus, Failure> {
     let Some(step) = step else {
-        return Ok(Status {
+        return Ok(DestinationStatus {
             destination: name.to_owned(),
             state: "new".to_owned(),
             why: None,
@@ -129,6 +144,8 @@ async fn status_of(
             dead_letters: 0,
             behind_events: 0,
             behind_seconds: 0.0,
+            ingested_at: None,
+            worker: None,
             at: None,
         });
     };
@@ -136,21 +153,23 @@ async fn status_of(
     let behind = engine.behind(newest).await?;
     let is_held = now() < step.lease_until.0;
     let by = step.actor.as_ref().map(|actor| format!("{actor}: {}", step.reason.as_deref().unwrap_or_default()));
-    Ok(Status {
+    Ok(DestinationStatus {
         destination: name.to_owned(),
         state: if step.state == "paused" || is_held { step.state.clone() } else { "stopped".to_owned() },
         why: by.or_else(|| step.reason.clone()),
         sent: step.total_sent,
         dead: step.total_dead,
         filtered: step.total_filtered,
-        dead_letters: dead.iter().filter(|event| event.destination == name).count(),
+        dead_letters,
         behind_events: behind.events,
         behind_seconds: behind.oldest.map_or(0.0, |Time(at)| (now() - at).max(0) as f64 / 1e6),
+        ingested_at: step.ingested_at,
+        worker: Some(step.worker.clone()),
         at: Some(step.at),
     })
 }
 
-fn print(all: &[Status], format: StatusFormat) -> Result<(), Failure> {
+fn print(all: &[DestinationStatus], format: StatusFormat) -> Result<(), Failure> {
     let mut out = std::io::stdout().lock();
     if format == StatusFormat::Json {
         serde_json::to_writer_pretty(&mut out, all).map_err(Failure::broken)?;

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use axum::Json;
-use axum::extract::{ConnectInfo, Path, Query, State as Axum};
+use axum::extract::{ConnectInfo, Path, State as Axum};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri, header};
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
@@ -20,8 +20,8 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use utoipa::{IntoParams, ToSchema};
 
-use super::{ApiError, ErrorBody, SessionId, State, asked_for, by, not_known, session_id};
-use crate::activity::Ended;
+use super::{ApiError, ErrorBody, InPath, State, asked_for, by, in_path, in_query, not_known};
+use crate::activity::{Ended, Entry};
 use crate::exit::Failure;
 use crate::reels::{Absence, Asked, Looking, Shelf, Watching};
 
@@ -61,6 +61,14 @@ impl Replays {
             looking: Arc::default(),
             watchers: Arc::new(Semaphore::new(WATCHERS_MAX)),
         }
+    }
+
+    pub(super) fn ledger(&self) -> &Ledger {
+        &self.ledger
+    }
+
+    pub(super) fn looking(&self) -> &Looking {
+        &self.looking
     }
 
     fn known(&self, session_id: &str, run: i64) -> Option<Arc<Reel>> {
@@ -109,8 +117,7 @@ pub(super) struct Which {
 
 impl Which {
     fn of(uri: &Uri) -> Result<Self, ApiError> {
-        let Query(which) = Query::try_from_uri(uri).map_err(|error| ApiError::bad_request(error.body_text()))?;
-        Ok(which)
+        in_query(uri)
     }
 }
 
@@ -233,21 +240,37 @@ fn hex(bytes: &[u8]) -> String {
 pub(super) async fn get_replay(
     Axum(state): Axum<State>,
     ConnectInfo(from): ConnectInfo<SocketAddr>,
-    id: SessionId,
+    id: InPath<String>,
     uri: Uri,
 ) -> Result<Response, ApiError> {
-    let (id, which) = (session_id(id)?, Which::of(&uri)?);
+    let (id, which) = (in_path(id)?, Which::of(&uri)?);
     // Both take about as long, and neither needs the other.
     let (engine, of) = (state.engine.clone(), id.clone());
     let trusted = tokio::spawn(async move { engine.recording_states(&of).await });
-    let (reel, channels) = during(&state, from, "replay", &id, &which, find(&state, &id, &which)).await?;
+    let (reel, channels) = did(&state, from, "replay", &id, &which, find(&state, &id, &which)).await?;
     state.replays.view(from, &id);
     let trust = trusted.await.map_err(Failure::broken)??.remove(&reel.of.source);
     Ok(Json(ReplayIndex::new(&reel, channels, trust)).into_response())
 }
 
-/// Does something that is asked of a recording between writing down who asked for it and how it ended.
-async fn during<T>(
+/// Does something that is asked of a recording after it was written down who asked for it; what does not go well is written
+/// down as well.
+pub(super) async fn during<T>(
+    entry: Entry,
+    work: impl Future<Output = Result<T, ApiError>>,
+) -> Result<(T, Entry), ApiError> {
+    match work.await {
+        Ok(done) => Ok((done, entry)),
+        Err(error) => {
+            let outcome = if error.status.is_server_error() { "failed" } else { "refused" };
+            entry.close(outcome, Some(error.message.clone()), Ended::default()).await;
+            Err(error)
+        }
+    }
+}
+
+/// The same of something that is done then.
+async fn did<T>(
     state: &State,
     from: SocketAddr,
     verb: &str,
@@ -257,15 +280,9 @@ async fn during<T>(
 ) -> Result<T, ApiError> {
     let detail = serde_json::json!({ "source": which.source, "channel": which.channel }).to_string();
     let entry = state.journal.begin(by(from, Activity { detail, ..asked_for(verb, Some(id)) })).await?;
-    let done = work.await;
-    match &done {
-        Ok(_) => entry.end(Ok(Ended::default())).await,
-        Err(error) if error.status.is_server_error() => {
-            entry.close("failed", Some(error.message.clone()), Ended::default()).await;
-        }
-        Err(error) => entry.close("refused", Some(error.message.clone()), Ended::default()).await,
-    }
-    done
+    let (done, entry) = during(entry, work).await?;
+    entry.end(Ok(Ended::default())).await;
+    Ok(done)
 }
 
 /// The recording that is asked for, and which there are.
@@ -289,7 +306,7 @@ async fn find(state: &State, id: &str, which: &Which) -> Result<(Arc<Reel>, Vec<
     Ok((reel, channels))
 }
 
-async fn absent(state: &State, id: &str, absence: Absence) -> Result<ApiError, ApiError> {
+pub(super) async fn absent(state: &State, id: &str, absence: Absence) -> Result<ApiError, ApiError> {
     let message = absence.message(id);
     Ok(match absence {
         Absence::Session => not_known(state, id).await?,
@@ -317,7 +334,7 @@ pub(super) async fn get_segment(
 ) -> Result<Response, ApiError> {
     let Path((id, run, number)) = path.map_err(|error| ApiError::bad_request(error.body_text()))?;
     if !state.replays.is_viewing(from, &id) {
-        during(&state, from, "replay", &id, &Which::default(), async { Ok(()) }).await?;
+        did(&state, from, "replay", &id, &Which::default(), async { Ok(()) }).await?;
         state.replays.view(from, &id);
     }
     let reel = match state.replays.known(&id, run) {
@@ -381,11 +398,11 @@ fn gone() -> ApiError {
 pub(super) async fn get_live(
     Axum(state): Axum<State>,
     ConnectInfo(from): ConnectInfo<SocketAddr>,
-    id: SessionId,
+    id: InPath<String>,
     uri: Uri,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
-    let (id, which) = (session_id(id)?, Which::of(&uri)?);
+    let (id, which) = (in_path(id)?, Which::of(&uri)?);
     let last = headers.get("last-event-id").and_then(|mark| mark.to_str().ok()).map(str::to_owned);
     let Ok(place) = state.replays.watchers.clone().try_acquire_owned() else {
         let message = format!("{WATCHERS_MAX} watch recordings already");
@@ -399,7 +416,7 @@ pub(super) async fn get_live(
             Err(absence) => Err(absent(&state, &id, absence).await?),
         }
     };
-    let (watching, shown) = during(&state, from, "watch", &id, &which, begin).await?;
+    let (watching, shown) = did(&state, from, "watch", &id, &which, begin).await?;
     let mut watching = Watcher { stop: state.stop, session_id: id, watching, ahead: VecDeque::new(), _place: place };
     watching.tell(shown);
     let events = futures::stream::unfold(watching, |mut watching| async move {

@@ -445,7 +445,7 @@ pub(super) async fn cancel_run(Axum(state): Axum<State>, Path(id): Path<String>)
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(super) struct RowsOf {
-    /// `json`, `ndjson`, `csv` or `arrow`.
+    /// `json`, `ndjson`, `csv`, `arrow` or `parquet`.
     format: Option<String>,
 }
 

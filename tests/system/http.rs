@@ -8,12 +8,16 @@ use arrow::record_batch::RecordBatch;
 use serde_json::{Value, json};
 
 use crate::support::custody::{Custody, Producer, Topic, binary, say, stderr};
-use crate::support::http::Client;
+use crate::support::http::{Client, samples, total};
 use crate::support::kafka::Broker;
 
 const SESSIONS: usize = 25;
 
-/// Sessions of two people, every fifth of them with a request that covers it and no other; one is recorded.
+/// A message that is no JSON.
+const BROKEN: &[u8] = b"<b>not JSON\xff";
+
+/// Sessions of two people, every fifth of them with a request that covers it and no other; one is recorded. One message
+/// cannot be decoded.
 fn fill(broker: &Broker) -> Custody {
     let audit = Topic::create(broker, "teleport", 2);
     let casts = Topic::create(broker, "asciicast", 1);
@@ -55,9 +59,10 @@ fn fill(broker: &Broker) -> Custody {
     ] {
         producer.keyed(&casts, "cast-1", line);
     }
+    producer.value(&audit, 0, BROKEN);
     producer.flush();
     let mut ingest = custody.ingest();
-    custody.wait_for_records(sent as u64 + 3, &mut ingest);
+    custody.wait_for_records(sent as u64 + 4, &mut ingest);
     ingest.stop();
     custody
 }
@@ -178,8 +183,152 @@ fn the_api_answers_and_refuses_as_it_says() {
     let rebound = client.send("GET", "/healthz", &[("host", "evil.example:80")], b"").expect("an answer");
     assert_eq!(rebound.status, 421);
 
+    let arrow =
+        client.post_json("/api/v1/sql", &json!({"sql": "SELECT session_id FROM sessions", "format": "parquet"}));
+    assert_eq!(arrow.headers["content-type"], "application/vnd.apache.parquet");
+    assert!(arrow.body.starts_with(b"PAR1") && arrow.body.ends_with(b"PAR1"));
+
+    // What was asked for is counted, and how it ended.
     let metrics = client.get("/metrics");
     assert_eq!(metrics.status, 200);
+    let metrics = samples(&metrics.text());
+    let asked = |labels: &[&str]| total(&metrics, "custody_query_questions_total", labels);
+    assert!(asked(&[r#"verb="sql""#, r#"outcome="done""#]) >= 5.0, "{metrics:?}");
+    assert_eq!(asked(&[r#"verb="sql""#, r#"outcome="cut""#]), 1.0);
+    assert_eq!(asked(&[r#"verb="sql""#, r#"outcome="refused""#]), 7.0);
+    assert_eq!(total(&metrics, "custody_query_failures_total", &[r#"kind="forbidden""#]), 5.0);
+    assert!(total(&metrics, "custody_query_rows_total", &[r#"channel="http""#]) > 0.0);
+    assert!(total(&metrics, "custody_query_seconds_count", &[r#"verb="sessions""#]) > 0.0);
+    serve.stop();
+}
+
+#[test]
+fn what_a_page_shows_comes_in_one_answer() {
+    const TEST: &str = "what_a_page_shows_comes_in_one_answer";
+    let Some(broker) = Broker::shared_or_skip(TEST) else { return };
+    let custody = fill(broker);
+    let (mut serve, client) = custody.serve();
+    let refused = |path: &str| error_kind(&client, "GET", path, b"").0;
+
+    // Requests: pages hold each once, and one has its reviews and sessions.
+    let ids = |page: &Value| -> Vec<String> {
+        let requests = page["requests"].as_array().expect("requests");
+        requests.iter().map(|request| request["request_id"].as_str().expect("an id").to_owned()).collect()
+    };
+    let mut seen = Vec::new();
+    let mut path = "/api/v1/requests?limit=2".to_owned();
+    loop {
+        let page = client.get(&path).json();
+        seen.extend(ids(&page));
+        match page["next"].as_str() {
+            Some(next) => path = format!("/api/v1/requests?limit=2&after={next}"),
+            None => break,
+        }
+    }
+    assert_eq!(seen, ["r-20", "r-15", "r-10", "r-5", "r-0"]);
+    let of = |query: &str| ids(&client.get(&format!("/api/v1/requests?{query}")).json());
+    assert_eq!(of("state=expired&requester=noor@example.net"), ["r-15", "r-5"]);
+    assert_eq!(of("reason=ops-20%20LOOK"), ["r-20"]);
+    assert_eq!(of("from=2026-03-02T08:04:00Z&to=2026-03-02T08:10:00Z"), ["r-10", "r-5"]);
+    assert!(of("state=in_force").is_empty() && of("requester=%27%20OR%201=1").is_empty());
+    let request = client.get("/api/v1/requests/r-5").json();
+    assert_eq!((&request["source"], &request["reason"]), (&json!("teleport"), &json!("OPS-5 look")));
+    assert_eq!(request["reviews"][0]["reviewer"], "lead@example.net");
+    assert_eq!(request["sessions"][0]["session_id"], "id-5");
+    assert_eq!(request["sessions"].as_array().map(Vec::len), Some(1));
+    assert_eq!(client.get("/api/v1/requests?limit=1").json()["requests"][0]["sessions"], 1);
+    assert_eq!(refused("/api/v1/requests?state=nonsense"), 400);
+    assert_eq!(refused("/api/v1/requests?limit=1001"), 400);
+    assert_eq!(refused("/api/v1/requests?after=nonsense"), 400);
+    assert_eq!(refused("/api/v1/requests/nobody"), 404);
+    assert_eq!(refused("/api/v1/requests/r-5?source=hoop"), 404);
+
+    // Dead letters: as they came, and never to be shown.
+    let letters = client.get("/api/v1/dead-letters").json();
+    let letter = &letters["dead_letters"][0];
+    assert_eq!(letters["dead_letters"].as_array().map(Vec::len), Some(1));
+    assert_eq!((&letter["value_bytes"], &letter["source"]), (&json!(BROKEN.len()), &json!("teleport")));
+    let address = format!(
+        "/api/v1/dead-letters/{}/{}/{}",
+        letter["topic"].as_str().expect("a topic"),
+        letter["partition"],
+        letter["offset"]
+    );
+    let detail = client.get(&address).json();
+    assert_eq!(detail["value"]["text"], "<b>not JSON\u{fffd}");
+    assert_eq!((&detail["value"]["truncated"], &detail["key"]), (&json!(false), &Value::Null));
+    let bytes = client.get(&format!("{address}/bytes"));
+    assert_eq!(bytes.body, BROKEN);
+    assert_eq!(bytes.headers["content-type"], "application/octet-stream");
+    assert!(bytes.headers["content-disposition"].starts_with("attachment; filename="));
+    assert_eq!(bytes.headers["x-content-type-options"], "nosniff");
+    assert_eq!(refused(&format!("{address}/bytes?part=key")), 404);
+    assert_eq!(refused(&format!("{address}/bytes?part=header")), 400);
+    assert_eq!(refused("/api/v1/dead-letters/nowhere/0/0"), 404);
+    assert_eq!(refused("/api/v1/dead-letters/nowhere/x/0"), 400);
+
+    let pipeline = client.get("/api/v1/pipeline").json();
+    assert_eq!(pipeline["dead_letters"], 1);
+    let streams = pipeline["streams"].as_array().expect("streams");
+    assert_eq!(streams.iter().filter_map(|of| of["records"].as_u64()).sum::<u64>(), SESSIONS as u64 + 5 * 2 + 3 + 1);
+    let records = pipeline["tables"].as_array().expect("tables").iter().find(|of| of["table"] == "records");
+    assert_eq!(records.expect("records")["rows"], SESSIONS + 5 * 2 + 3 + 1);
+    assert!(pipeline["sources"].as_array().expect("sources").iter().any(|of| of["silent_s"].is_u64()));
+    assert_eq!(pipeline["destinations"], json!([]));
+
+    // The overview is worked out once for a state of the ledger; who asked is written down each time.
+    let overview = client.get("/api/v1/overview?days=366").json();
+    let sum = |name: &str| -> i64 {
+        overview["by_day"].as_array().expect("days").iter().filter_map(|of| of[name].as_i64()).sum()
+    };
+    assert_eq!(
+        (sum("approved"), overview["latest"].as_array().map(Vec::len)),
+        (sum("sessions") - overview["unapproved"]["count"].as_i64().expect("a count"), Some(10))
+    );
+    assert_eq!(overview["running"]["count"], SESSIONS);
+    assert_eq!(client.get("/api/v1/overview?days=366").json()["at"], overview["at"]);
+    assert_ne!(client.get("/api/v1/overview?days=365").json()["at"], overview["at"]);
+    assert_eq!(client.get("/api/v1/overview/weeks").json()["weeks"].as_array().map(Vec::len), Some(8));
+    for days in ["0", "367", "x"] {
+        assert_eq!(refused(&format!("/api/v1/overview?days={days}")), 400, "{days}");
+    }
+
+    // Recordings as files.
+    let export = |query: &str| client.get(&format!("/api/v1/sessions/cast-1/export?{query}"));
+    for (format, media_type, ending, begins) in [
+        ("asciicast-v2", "application/x-asciicast", "cast", "{\"version\":2"),
+        ("asciicast-v3", "application/x-asciicast", "cast", "{\"version\":3"),
+        ("text", "text/plain; charset=utf-8", "txt", "hello red"),
+        ("raw", "application/octet-stream", "raw", "hello \u{1b}[31mred"),
+        ("html", "text/html; charset=utf-8", "html", "<!doctype html>"),
+    ] {
+        let file = export(&format!("as={format}"));
+        assert_eq!((file.status, file.headers["content-type"].as_str()), (200, media_type), "{format}");
+        assert_eq!(file.headers["content-disposition"], format!("attachment; filename=\"cast-1.{ending}\""));
+        assert_eq!(file.headers["x-content-type-options"], "nosniff");
+        assert!(file.headers["content-security-policy"].starts_with("sandbox"), "{format}");
+        assert!(file.text().to_lowercase().starts_with(begins), "{format}: {}", file.text());
+    }
+    assert_eq!(export("as=asciicast-v2").body, client.get("/api/v1/sessions/cast-1/recording.cast").body);
+    assert_eq!(refused("/api/v1/sessions/cast-1/export"), 400);
+    assert_eq!(refused("/api/v1/sessions/cast-1/export?as=exe"), 400);
+    assert_eq!(refused("/api/v1/sessions/cast-1/export?as=text&from=yesterday"), 400);
+    assert_eq!(refused("/api/v1/sessions/cast-1/export?as=text&from=10:00"), 400);
+    assert_eq!(refused("/api/v1/sessions/cast-1/export?as=text&channel=other"), 404);
+    assert_eq!(refused("/api/v1/sessions/cast-1/export?as=text&source=hoop"), 404);
+    assert_eq!(refused("/api/v1/sessions/id-5/export?as=text"), 404);
+    assert_eq!(refused("/api/v1/sessions/nobody/export?as=text"), 404);
+
+    // Each answer has a row of its own before it.
+    let sql = "SELECT verb, count(*) AS n FROM custody_activity WHERE outcome = 'done' GROUP BY verb";
+    let asked = client.post_json("/api/v1/sql", &json!({"sql": sql})).json();
+    let times = |verb: &str| {
+        let row = asked.as_array().expect("rows").iter().find(|row| row["verb"] == verb);
+        row.and_then(|row| row["n"].as_u64()).unwrap_or_default()
+    };
+    assert_eq!((times("overview"), times("overview weeks"), times("pipeline")), (3, 1, 1));
+    assert_eq!((times("dead letters"), times("dead letter"), times("dead letter bytes")), (1, 2, 2));
+    assert!(times("requests") >= 9 && times("request") >= 1 && times("export") >= 6, "{asked}");
     serve.stop();
 }
 
@@ -239,15 +388,24 @@ fn the_openapi_document_lists_what_is_there() {
         operations,
         [
             "DELETE /api/v1/runs/{id}",
+            "GET /api/v1/dead-letters",
+            "GET /api/v1/dead-letters/{topic}/{partition}/{offset}",
+            "GET /api/v1/dead-letters/{topic}/{partition}/{offset}/bytes",
             "GET /api/v1/exceptions",
+            "GET /api/v1/overview",
+            "GET /api/v1/overview/weeks",
+            "GET /api/v1/pipeline",
             "GET /api/v1/reports",
             "GET /api/v1/reports/{id}",
+            "GET /api/v1/requests",
+            "GET /api/v1/requests/{id}",
             "GET /api/v1/runs",
             "GET /api/v1/runs/{id}",
             "GET /api/v1/runs/{id}/pack",
             "GET /api/v1/runs/{id}/rows",
             "GET /api/v1/sessions",
             "GET /api/v1/sessions/{id}",
+            "GET /api/v1/sessions/{id}/export",
             "GET /api/v1/sessions/{id}/live",
             "GET /api/v1/sessions/{id}/recording.cast",
             "GET /api/v1/sessions/{id}/replay",
@@ -269,9 +427,14 @@ fn the_openapi_document_lists_what_is_there() {
     let of_reports = |operation: &&String| {
         ["runs", "exceptions", "evidence", "reports/"].iter().any(|part| operation.contains(part))
     };
+    let letters = client.get("/api/v1/dead-letters").json();
+    let letter = |name: &str| letters["dead_letters"][0][name].to_string().replace('"', "");
     for operation in operations.iter().filter(|operation| !of_reports(operation)) {
         let (method, path) = operation.split_once(' ').expect("two words");
+        let path = path.replace("/requests/{id}", "/requests/r-5").replace("{id}/export", "cast-1/export?as=text");
         let path = path.replace("{id}", "cast-1").replace("{run}", &run).replace("{number}", "0");
+        let path = path.replace("{topic}", &letter("topic")).replace("{partition}", &letter("partition"));
+        let path = path.replace("{offset}", &letter("offset"));
         let body = match (method, path.as_str()) {
             ("POST", "/api/v1/search") => br#"{"text":"hello"}"#.as_slice(),
             ("POST", _) => br#"{"sql":"SELECT 1 AS one"}"#,

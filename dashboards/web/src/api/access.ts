@@ -1,7 +1,9 @@
 import type { Schemas } from "./client";
-import type { AccessRequest } from "./questions";
 
 type Link = Schemas["Link"];
+
+/** How a session can be linked to what gave access to it, the surest first. */
+export const BY_SURENESS = ["explicit", "gateway_review", "policy", "ticket", "inferred", "none"] as const;
 
 /** Whether a link is more than likely. */
 export const isFirm = (link: Link) => link.link_method !== "inferred" && link.link_method !== "none";
@@ -13,8 +15,8 @@ export const isFirm = (link: Link) => link.link_method !== "inferred" && link.li
 export const isApproved = (links: Link[]) => links.some((link) => isFirm(link) && link.approved_at != null);
 
 /** What became of a request by now. */
-export function stateOf({ state, expired, deleted, expires_at, closed_at }: AccessRequest, now: Date): string {
-  const isOver = expired || closed_at !== null || (expires_at !== null && Date.parse(expires_at) <= now.getTime());
+export function stateOf({ state, expired, deleted, expires_at, closed_at }: Schemas["Request"], now: Date): string {
+  const isOver = expired || closed_at != null || (expires_at != null && Date.parse(expires_at) <= now.getTime());
   if (state === "DENIED") return "denied";
   if (state === "APPROVED" || state === "PROMOTED") return isOver || deleted ? "over" : "in_force";
   if (deleted) return "deleted";

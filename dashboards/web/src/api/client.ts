@@ -1,6 +1,7 @@
 import { QueryClient } from "@tanstack/react-query";
 import createClient from "openapi-fetch";
 import { ApiError } from "./error";
+import { exactJson } from "./json";
 import type { components, paths } from "./schema";
 
 /** Types of the API by name, as the server's OpenAPI document describes them. */
@@ -21,6 +22,19 @@ export async function send(path: string, init?: RequestInit): Promise<Response> 
   const response = await fetch(path, { credentials: "same-origin", ...init }).catch(rethrow);
   if (!response.ok) throw ApiError.of(response, await response.json().catch(() => undefined));
   return response;
+}
+
+/** The same of an answer with whole numbers that a number of the browser cannot keep: they come as text. */
+export async function exactly<T>(path: string, signal?: AbortSignal): Promise<T> {
+  const response = await send(path, signal === undefined ? {} : { signal });
+  const read = await response
+    .text()
+    .then(exactJson)
+    .catch((thrown: unknown) => {
+      if (thrown instanceof SyntaxError) throw ApiError.unreadable("The server's answer cannot be read.");
+      throw thrown;
+    });
+  return read as T;
 }
 
 /** Why a call has no answer: it was given up, the answer is no JSON, or none came (which `fetch` calls a `TypeError`). */

@@ -38,38 +38,6 @@ export async function runRows<Row = ReportRow>(id: string, signal?: AbortSignal)
   return rows as Row[];
 }
 
-const pause = (ms: number, signal: AbortSignal) =>
-  new Promise<void>((resolve, reject) => {
-    const stop = () => {
-      clearTimeout(timer);
-      reject(signal.reason);
-    };
-    const timer = setTimeout(() => {
-      signal.removeEventListener("abort", stop);
-      resolve();
-    }, ms);
-    signal.addEventListener("abort", stop, { once: true });
-  });
-
-/** Runs a report for its rows alone: the run is stopped when nobody waits for it any more, and forgotten afterwards. */
-export async function rowsOf<Row>(report: string, period: string, signal: AbortSignal): Promise<Row[]> {
-  const begun = await answer(
-    api.POST("/api/v1/reports/{id}/runs", { params: { path: { id: report } }, body: { period, rows: "all" } }),
-  );
-  try {
-    let run = begun;
-    while (!isOver(run)) {
-      await pause(ASK_AGAIN_MS, signal);
-      run = await getRun(run.id, signal);
-    }
-    if (run.error != null) throw ApiError.of(new Response(null, { status: 500 }), { error: run.error });
-    return await runRows<Row>(run.id, signal);
-  } finally {
-    // One that is not there any more needs no forgetting.
-    void forget(begun.id).catch(() => {});
-  }
-}
-
 /** What a report answers, its parameters and columns. */
 export type Report = Schemas["Report"];
 

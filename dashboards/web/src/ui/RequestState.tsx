@@ -1,5 +1,5 @@
 import { stateOf } from "../api/access";
-import type { AccessRequest } from "../api/questions";
+import type { Schemas } from "../api/client";
 import { type Meaning, Meant } from "./Badges";
 
 const STATES: Record<string, Meaning> = {
@@ -11,6 +11,6 @@ const STATES: Record<string, Meaning> = {
   deleted: { tone: "plain", label: "deleted", means: "The gateway says that it was deleted." },
 };
 
-export const RequestState = ({ request }: { request: AccessRequest }) => (
+export const RequestState = ({ request }: { request: Schemas["Request"] }) => (
   <Meant value={stateOf(request, new Date())} meanings={STATES} />
 );

@@ -2,20 +2,9 @@ import { Modal } from "@mantine/core";
 import { keepPreviousData, useQuery } from "@tanstack/react-query";
 import { type ReactNode, useState } from "react";
 import { Link } from "wouter";
+import type { Schemas } from "../../api/client";
 import { metrics, readiness, type Sample } from "../../api/operation";
-import {
-  bytesOf,
-  DEAD_LETTERS_MAX,
-  type DeadLetter,
-  type Destination,
-  deadLetters,
-  destinations,
-  SHOWN_BYTES_MAX,
-  type SourceHealth,
-  type Stream,
-  sourceHealth,
-  streams,
-} from "../../api/questions";
+import { addressOf, type DeadLetter, deadLetter, deadLetters, pipeline } from "../../api/pipeline";
 import { duration } from "../../time/format";
 import { Instant } from "../../time/zone";
 import { Badge, type Tone } from "../../ui/Badge";
@@ -26,8 +15,13 @@ import { Empty, Fetched } from "../../ui/states";
 import { type Column, Table } from "../../ui/Table";
 import { Title } from "../../ui/Title";
 import { dump } from "./hex";
+import { lags } from "./lags";
 import classes from "./Pipeline.module.css";
-import { lags, type TableSize, tables, worst } from "./tables";
+
+type SourceHealth = Schemas["SourceHealth"];
+type Stream = Schemas["StreamState"];
+type Destination = Schemas["DestinationStatus"];
+type TableStanding = Schemas["TableStanding"];
 
 const REFRESH_MS = 15_000;
 
@@ -51,19 +45,26 @@ export default function Pipeline() {
     queryFn: ({ signal }) => metrics(signal),
     refetchInterval: REFRESH_MS,
   });
+  const found = useQuery({
+    queryKey: ["pipeline"],
+    queryFn: ({ signal }) => pipeline(signal),
+    refetchInterval: 2 * REFRESH_MS,
+  });
   return (
     <>
       <Title>Pipeline</Title>
-      <Parts samples={measured.data} />
-      <Sources />
-      <DeadLetters />
-      <Destinations />
-      <Streams samples={measured.data} />
-      <Section name="Tables">
-        <Fetched of={measured} what="Reading metrics">
-          {(samples) => <Tables found={tables(samples)} />}
-        </Fetched>
-      </Section>
+      <Parts samples={measured.data} freshness={found.data?.freshness} />
+      <Fetched of={found} what="Asking how everything is doing">
+        {({ sources, destinations, streams, tables, dead_letters }) => (
+          <>
+            <Sources rows={sources} />
+            <DeadLetters count={dead_letters} />
+            <Destinations rows={destinations} />
+            <Streams rows={streams} samples={measured.data} />
+            <Tables rows={tables} />
+          </>
+        )}
+      </Fetched>
     </>
   );
 }
@@ -76,14 +77,13 @@ const Section = ({ name, children }: { name: string; children: ReactNode }) => (
 );
 
 /** The parts of the server, how many messages wait, and how old what can be asked is. */
-function Parts({ samples }: { samples: Sample[] | undefined }) {
+function Parts({ samples, freshness }: { samples: Sample[] | undefined; freshness: Schemas["Freshness"] | undefined }) {
   const ready = useQuery({
     queryKey: ["readiness"],
     queryFn: ({ signal }) => readiness(signal),
     refetchInterval: REFRESH_MS,
   });
   const waiting = samples === undefined ? [] : [...lags(samples).values()];
-  const fresh_s = samples === undefined ? undefined : worst(samples, "custody_ingest_freshness_seconds", "0.99");
   return (
     <Fetched of={ready} what="Asking the server's parts">
       {({ parts }) => (
@@ -105,10 +105,10 @@ function Parts({ samples }: { samples: Sample[] | undefined }) {
               <span className="soft">messages wait at the broker</span>
             </li>
           )}
-          {fresh_s !== undefined && (
+          {freshness?.p99_s != null && (
             <li>
-              <strong className="number">{duration(fresh_s * 1000)}</strong>
-              <span className="soft">from broker to ledger, 99 % sooner</span>
+              <strong className="number">{duration(freshness.p99_s * 1000)}</strong>
+              <span className="soft">from broker to ledger, 99 % sooner in the last hour</span>
             </li>
           )}
         </ul>
@@ -137,7 +137,7 @@ const SOURCES: Column<SourceHealth>[] = [
     title: "Last event",
     narrow: true,
     cell: ({ last_event_at }) =>
-      last_event_at === null ? <span className="soft">none</span> : <Instant at={last_event_at} />,
+      last_event_at == null ? <span className="soft">none</span> : <Instant at={last_event_at} />,
     text: ({ last_event_at }) => last_event_at,
   },
   {
@@ -146,7 +146,7 @@ const SOURCES: Column<SourceHealth>[] = [
     numeric: true,
     narrow: true,
     cell: ({ silent_s }) =>
-      silent_s === null ? (
+      silent_s == null ? (
         <span className="soft">—</span>
       ) : (
         <span className={silent_s > SILENT_S ? "alarm" : undefined}>{duration(silent_s * 1000)}</span>
@@ -217,37 +217,26 @@ const SOURCES: Column<SourceHealth>[] = [
   },
 ];
 
-function Sources() {
-  const found = useQuery({
-    queryKey: ["sourceHealth"],
-    queryFn: ({ signal }) => sourceHealth(signal),
-    refetchInterval: 2 * REFRESH_MS,
-  });
-  return (
-    <Section name="Sources">
-      <Fetched of={found} what="Asking how sources are doing">
-        {({ rows }) =>
-          rows.length === 0 ? (
-            <Empty title="No source has sent anything yet" />
-          ) : (
-            <Table
-              name="sources"
-              columns={SOURCES}
-              rows={rows}
-              keyOf={({ source, cluster }) => `${source} ${cluster}`}
-              isAlarming={({ audit_off }) => audit_off}
-            >
-              Whether that is usual of a source is judged by <Link href="/reports/R24">R24</Link>
-            </Table>
-          )
-        }
-      </Fetched>
-    </Section>
-  );
-}
+const Sources = ({ rows }: { rows: SourceHealth[] }) => (
+  <Section name="Sources">
+    {rows.length === 0 ? (
+      <Empty title="No source has sent anything yet" />
+    ) : (
+      <Table
+        name="sources"
+        columns={SOURCES}
+        rows={rows}
+        keyOf={({ source, cluster }) => `${source} ${cluster}`}
+        isAlarming={({ audit_off }) => audit_off}
+      >
+        Whether that is usual of a source is judged by <Link href="/reports/R24">R24</Link>
+      </Table>
+    )}
+  </Section>
+);
 
-function DeadLetters() {
-  const [after, setAfter] = useState<DeadLetter>();
+function DeadLetters({ count: all }: { count: number }) {
+  const [after, setAfter] = useState<string>();
   const [open, setOpen] = useState<DeadLetter>();
   const found = useQuery({
     queryKey: ["deadLetters", after],
@@ -303,20 +292,20 @@ function DeadLetters() {
   return (
     <Section name="Dead letters">
       <Fetched of={found} what="Looking for dead letters">
-        {({ rows }) =>
-          rows.length === 0 ? (
+        {({ dead_letters, next }) =>
+          dead_letters.length === 0 ? (
             <p className="soft">Every message could be decoded.</p>
           ) : (
             <Table
               name="dead-letters"
               columns={columns}
-              rows={rows.slice(0, DEAD_LETTERS_MAX)}
+              rows={dead_letters}
               keyOf={({ topic, partition, offset }) => `${topic} ${partition} ${offset}`}
-              older={rows.length > DEAD_LETTERS_MAX ? () => setAfter(rows[DEAD_LETTERS_MAX - 1]) : undefined}
+              older={next == null ? undefined : () => setAfter(next)}
               newest={after === undefined ? undefined : () => setAfter(undefined)}
             >
-              {Math.min(rows.length, DEAD_LETTERS_MAX)} messages that could not be decoded
-              {rows.length > DEAD_LETTERS_MAX && ", and more on the next page"}; all are kept as they came
+              {dead_letters.length} of {Math.max(all, dead_letters.length).toLocaleString("en")} messages that could not
+              be decoded; all are kept as they came
             </Table>
           )
         }
@@ -329,8 +318,8 @@ function DeadLetters() {
 function Letter({ letter, close }: { letter: DeadLetter; close: () => void }) {
   const { topic, partition, offset, source, error_kind, error, value_bytes } = letter;
   const found = useQuery({
-    queryKey: ["bytes", topic, partition, offset],
-    queryFn: ({ signal }) => bytesOf(letter, signal),
+    queryKey: ["deadLetter", topic, partition, offset],
+    queryFn: ({ signal }) => deadLetter(letter, signal),
     staleTime: Number.POSITIVE_INFINITY,
   });
   return (
@@ -348,18 +337,21 @@ function Letter({ letter, close }: { letter: DeadLetter; close: () => void }) {
         <Fact name="Bytes">{count(value_bytes)}</Fact>
       </Facts>
       <Fetched of={found} what="Fetching its bytes">
-        {(hex) =>
-          hex === null ? (
+        {({ value }) =>
+          value == null ? (
             <p className="soft">It has no value.</p>
           ) : (
             <>
               {/* biome-ignore lint/a11y/noNoninteractiveTabindex: what scrolls has to be reached by keyboard */}
               <pre className={classes.bytes} tabIndex={0}>
-                {dump(hex)}
+                {dump(value.hex)}
               </pre>
-              {(value_bytes ?? 0) > SHOWN_BYTES_MAX && (
-                <p className="soft">These are the first {SHOWN_BYTES_MAX} bytes; the table records has all.</p>
-              )}
+              <p className="soft">
+                {value.truncated && <>These are the first {value.hex.length / 2} bytes. </>}
+                <a href={`${addressOf(letter)}/bytes`} download>
+                  Download all of it
+                </a>
+              </p>
             </>
           )
         }
@@ -368,7 +360,13 @@ function Letter({ letter, close }: { letter: DeadLetter; close: () => void }) {
   );
 }
 
-const TONES: Record<string, Tone> = { delivering: "good", failing: "alarm", unauthorised: "alarm", paused: "warn" };
+const TONES: Record<string, Tone> = {
+  delivering: "good",
+  failing: "alarm",
+  unauthorised: "alarm",
+  paused: "warn",
+  stopped: "warn",
+};
 
 const DESTINATIONS: Column<Destination>[] = [
   {
@@ -390,7 +388,7 @@ const DESTINATIONS: Column<Destination>[] = [
     title: "Has all until",
     narrow: true,
     cell: ({ ingested_at }) =>
-      ingested_at === null ? <span className="soft">nothing yet</span> : <Instant at={ingested_at} />,
+      ingested_at == null ? <span className="soft">nothing yet</span> : <Instant at={ingested_at} />,
     text: ({ ingested_at }) => ingested_at,
   },
   { id: "sent", title: "Sent", numeric: true, narrow: true, cell: ({ sent }) => count(sent), text: ({ sent }) => sent },
@@ -403,20 +401,34 @@ const DESTINATIONS: Column<Destination>[] = [
     text: ({ filtered }) => filtered,
   },
   {
-    id: "undelivered",
+    id: "dead_letters",
     title: "Not taken",
     numeric: true,
     narrow: true,
-    cell: ({ undelivered }) => none(undelivered),
-    text: ({ undelivered }) => undelivered,
+    cell: ({ dead_letters }) => none(dead_letters),
+    text: ({ dead_letters }) => dead_letters,
   },
   {
-    id: "reason",
-    title: "Why",
-    cell: ({ reason }) => <HostileText clamp={2}>{reason}</HostileText>,
-    text: ({ reason }) => reason,
+    id: "behind_events",
+    title: "Waiting",
+    numeric: true,
+    narrow: true,
+    cell: ({ behind_events }) => count(behind_events),
+    text: ({ behind_events }) => behind_events,
   },
-  { id: "at", title: "Since", narrow: true, cell: ({ at }) => <Instant at={at} />, text: ({ at }) => at },
+  {
+    id: "why",
+    title: "Why",
+    cell: ({ why }) => <HostileText clamp={2}>{why}</HostileText>,
+    text: ({ why }) => why,
+  },
+  {
+    id: "at",
+    title: "Told at",
+    narrow: true,
+    cell: ({ at }) => (at == null ? <span className="soft">—</span> : <Instant at={at} />),
+    text: ({ at }) => at,
+  },
   {
     id: "worker",
     title: "By",
@@ -427,41 +439,25 @@ const DESTINATIONS: Column<Destination>[] = [
   },
 ];
 
-function Destinations() {
-  const found = useQuery({
-    queryKey: ["destinations"],
-    queryFn: ({ signal }) => destinations(signal),
-    refetchInterval: 2 * REFRESH_MS,
-  });
-  return (
-    <Section name="Forwarding">
-      <Fetched of={found} what="Asking where destinations are">
-        {({ rows }) =>
-          rows.length === 0 ? (
-            <p className="soft">Nothing is forwarded.</p>
-          ) : (
-            <Table
-              name="destinations"
-              columns={DESTINATIONS}
-              rows={rows}
-              keyOf={({ destination }) => destination}
-              isAlarming={({ state, undelivered }) => TONES[state] === "alarm" || undelivered > 0}
-            >
-              What has not arrived is sent again; <code>custody forward dlq</code> deals with what is not taken
-            </Table>
-          )
-        }
-      </Fetched>
-    </Section>
-  );
-}
+const Destinations = ({ rows }: { rows: Destination[] }) => (
+  <Section name="Forwarding">
+    {rows.length === 0 ? (
+      <p className="soft">Nothing is forwarded.</p>
+    ) : (
+      <Table
+        name="destinations"
+        columns={DESTINATIONS}
+        rows={rows}
+        keyOf={({ destination }) => destination}
+        isAlarming={({ state, dead_letters }) => TONES[state] === "alarm" || dead_letters > 0}
+      >
+        What has not arrived is sent again; <code>custody forward dlq</code> deals with what is not taken
+      </Table>
+    )}
+  </Section>
+);
 
-function Streams({ samples }: { samples: Sample[] | undefined }) {
-  const found = useQuery({
-    queryKey: ["streams"],
-    queryFn: ({ signal }) => streams(signal),
-    refetchInterval: 2 * REFRESH_MS,
-  });
+function Streams({ rows, samples }: { rows: Stream[]; samples: Sample[] | undefined }) {
   const waiting = samples === undefined ? undefined : lags(samples);
   const lag = ({ topic, partition }: Stream) => waiting?.get(`${topic} ${partition}`);
   const columns: Column<Stream>[] = [
@@ -523,28 +519,19 @@ function Streams({ samples }: { samples: Sample[] | undefined }) {
   ];
   return (
     <Section name="Streams">
-      <Fetched of={found} what="Counting messages">
-        {({ rows, truncated }) =>
-          rows.length === 0 ? (
-            <p className="soft">No message has come yet.</p>
-          ) : (
-            <Table
-              name="streams"
-              columns={columns}
-              rows={rows}
-              keyOf={({ topic, partition }) => `${topic} ${partition}`}
-            >
-              {rows.length} streams{truncated && ", and more"}
-              {waiting?.size === 0 && "; this process does not ingest, so what waits at the broker is not known"}
-            </Table>
-          )
-        }
-      </Fetched>
+      {rows.length === 0 ? (
+        <p className="soft">No message has come yet.</p>
+      ) : (
+        <Table name="streams" columns={columns} rows={rows} keyOf={({ topic, partition }) => `${topic} ${partition}`}>
+          {rows.length} streams
+          {waiting?.size === 0 && "; this process does not ingest, so what waits at the broker is not known"}
+        </Table>
+      )}
     </Section>
   );
 }
 
-const SIZES: Column<TableSize>[] = [
+const TABLES: Column<TableStanding>[] = [
   { id: "table", title: "Table", cell: ({ table }) => table, text: ({ table }) => table },
   { id: "rows", title: "Rows", numeric: true, narrow: true, cell: ({ rows }) => count(rows), text: ({ rows }) => rows },
   {
@@ -560,40 +547,32 @@ const SIZES: Column<TableSize>[] = [
     title: "Size",
     numeric: true,
     narrow: true,
-    cell: (size) => (size.bytes === undefined ? <span className="soft">—</span> : bytes(size.bytes)),
-    text: (size) => size.bytes,
+    cell: (table) => bytes(table.bytes),
+    text: (table) => table.bytes,
   },
   {
-    id: "due",
+    id: "files_due",
     title: "Files to put together",
     numeric: true,
     narrow: true,
-    cell: ({ due }) => count(due),
-    text: ({ due }) => due,
+    cell: ({ files_due }) => count(files_due),
+    text: ({ files_due }) => files_due,
   },
   {
-    id: "log",
+    id: "log_entries",
     title: "Log entries",
     numeric: true,
     narrow: true,
-    cell: ({ log }) => count(log),
-    text: ({ log }) => log,
+    cell: ({ log_entries }) => count(log_entries),
+    text: ({ log_entries }) => log_entries,
   },
 ];
 
-function Tables({ found }: { found: TableSize[] }) {
-  if (found.length === 0) {
-    return (
-      <p className="soft">
-        This process does not maintain the ledger, so it does not know. <code>custody maintain</code> and{" "}
-        <code>custody up</code> do.
-      </p>
-    );
-  }
-  return (
-    <Table name="tables" columns={SIZES} rows={found} keyOf={({ table }) => table}>
-      {bytes(found.reduce((sum, size) => sum + (size.bytes ?? 0), 0))} in{" "}
-      {found.reduce((sum, { files }) => sum + (files ?? 0), 0).toLocaleString("en")} files
+const Tables = ({ rows }: { rows: TableStanding[] }) => (
+  <Section name="Tables">
+    <Table name="tables" columns={TABLES} rows={rows} keyOf={({ table }) => table}>
+      {bytes(rows.reduce((sum, table) => sum + table.bytes, 0))} in{" "}
+      {rows.reduce((sum, { files }) => sum + files, 0).toLocaleString("en")} files
     </Table>
-  );
-}
+  </Section>
+);

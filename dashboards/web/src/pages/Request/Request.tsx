@@ -1,55 +1,55 @@
 import { useQuery } from "@tanstack/react-query";
 import { Link, useParams } from "wouter";
-import { answer, api } from "../../api/client";
-import { type AccessRequest, requestsOf, reviewsOf } from "../../api/questions";
+import { answer, api, type Schemas } from "../../api/client";
+import { ApiError } from "../../api/error";
 import { Instant } from "../../time/zone";
 import { Fact, Facts } from "../../ui/Facts";
 import { HostileText } from "../../ui/HostileText";
 import { RequestState } from "../../ui/RequestState";
-import { Empty, Failure, Fetched } from "../../ui/states";
+import { Empty, Fetched } from "../../ui/states";
 import { Title } from "../../ui/Title";
 import classes from "./Request.module.css";
 import { steps } from "./steps";
 
-const SESSIONS_MAX = 200;
+type Detail = Schemas["RequestDetail"];
+
+/** The requests of an id: two gateways may use the same. */
+async function requestsOf(id: string, signal: AbortSignal): Promise<Detail[]> {
+  const of = (source?: string) =>
+    answer(
+      api.GET("/api/v1/requests/{id}", {
+        params: { path: { id }, query: source === undefined ? {} : { source } },
+        signal,
+      }),
+    );
+  const first = await of();
+  return [first, ...(await Promise.all(first.also.map(of)))];
+}
 
 /** One request: who asked, who decided, and which sessions used it. */
 export default function Request() {
   const { id = "" } = useParams();
   const found = useQuery({ queryKey: ["request", id], queryFn: ({ signal }) => requestsOf(id, signal) });
+  if (found.isError && found.data === undefined && ApiError.from(found.error).status === 404) {
+    return (
+      <>
+        <Title>Request</Title>
+        <Empty title="It is not there">
+          <p className="soft">No gateway has told of a request with this id.</p>
+          <Link href="/requests">All requests</Link>
+        </Empty>
+      </>
+    );
+  }
   return (
     <Fetched of={found} what="Reading the request">
-      {({ rows }) =>
-        rows.length === 0 ? (
-          <>
-            <Title>Request</Title>
-            <Empty title="It is not there">
-              <p className="soft">No gateway has told of a request with this id.</p>
-              <Link href="/requests">All requests</Link>
-            </Empty>
-          </>
-        ) : (
-          rows.map((request) => <One key={`${request.source} ${request.cluster}`} request={request} />)
-        )
-      }
+      {(requests) => requests.map((request) => <One key={request.source} request={request} />)}
     </Fetched>
   );
 }
 
-function One({ request }: { request: AccessRequest }) {
+function One({ request }: { request: Detail }) {
   const { source, cluster, request_id, requester, roles, granted_roles, target, tickets } = request;
-  const reviews = useQuery({
-    queryKey: ["reviews", request_id],
-    queryFn: ({ signal }) => reviewsOf(request_id, signal),
-  });
-  const query = { request: request_id, limit: SESSIONS_MAX };
-  const sessions = useQuery({
-    queryKey: ["sessions", query],
-    queryFn: ({ signal }) => answer(api.GET("/api/v1/sessions", { params: { query }, signal })),
-  });
-  const here = reviews.data?.rows.filter((review) => review.source === source) ?? [];
-  const used = sessions.data?.sessions ?? [];
-  const isWaiting = reviews.isPending || sessions.isPending;
   return (
     <>
       <div className={classes.head}>
@@ -63,14 +63,8 @@ function One({ request }: { request: AccessRequest }) {
       <div className={classes.columns}>
         <section className="card" aria-label="What happened">
           <h2>What happened</h2>
-          {(reviews.isError || sessions.isError) && (
-            <Failure
-              error={reviews.error ?? sessions.error}
-              retry={() => void Promise.all([reviews.refetch(), sessions.refetch()])}
-            />
-          )}
           <ol className={classes.steps}>
-            {steps(request, here, used, new Date()).map(({ key, at, tone, who, did, words, session_id }) => (
+            {steps(request, new Date()).map(({ key, at, tone, who, did, words, session_id }) => (
               <li key={key} data-tone={tone}>
                 <div className="soft">{at === null ? "at a time that is not known" : <Instant at={at} />}</div>
                 <div>
@@ -97,22 +91,21 @@ function One({ request }: { request: AccessRequest }) {
               </li>
             ))}
           </ol>
-          {isWaiting && <p className="soft">Reviews and sessions are being looked for…</p>}
-          {sessions.data?.next != null && (
+          {request.sessions_truncated && (
             <p className="soft">
-              There are more than {SESSIONS_MAX} sessions:{" "}
+              There are more than {request.sessions.length} sessions:{" "}
               <Link href={`/sessions?request=${encodeURIComponent(request_id)}`}>all of them</Link>
             </p>
           )}
-          {sessions.data !== undefined && used.length === 0 && <p className="soft">No session used it.</p>}
+          {request.sessions.length === 0 && <p className="soft">No session used it.</p>}
         </section>
         <section className="card" aria-label="What was asked for">
           <h2>What was asked for</h2>
           <Facts>
             <Fact name="Roles">
-              <HostileText>{roles?.join(", ")}</HostileText>
+              <HostileText>{roles.join(", ")}</HostileText>
             </Fact>
-            {granted_roles !== null && (
+            {granted_roles.length > 0 && (
               <Fact name="Given">
                 <HostileText>{granted_roles.join(", ")}</HostileText>
               </Fact>
@@ -121,7 +114,7 @@ function One({ request }: { request: AccessRequest }) {
               <HostileText>{target}</HostileText>
             </Fact>
             <Fact name="Tickets">
-              <HostileText>{tickets?.join(", ")}</HostileText>
+              <HostileText>{tickets.join(", ")}</HostileText>
             </Fact>
             <Fact name="Made">
               <Instant at={request.created_at} />
@@ -130,7 +123,7 @@ function One({ request }: { request: AccessRequest }) {
               <Instant at={request.expires_at} />
             </Fact>
             <Fact name="Gateway">
-              <HostileText>{cluster === null ? source : `${source}, ${cluster}`}</HostileText>
+              <HostileText>{cluster == null ? source : `${source}, ${cluster}`}</HostileText>
             </Fact>
             <Fact name="Its word">
               <HostileText>{request.state}</HostileText>

@@ -1,6 +1,7 @@
 /** What happened to a request, one after the other. */
 import type { Schemas } from "../../api/client";
-import type { AccessRequest, Review } from "../../api/questions";
+
+type Review = Schemas["Review"];
 
 export interface Step {
   key: string;
@@ -20,30 +21,33 @@ const YES = new Set(["APPROVED", "PROMOTED"]);
 function reviewed(review: Review): Step {
   const { vote, state, method, reviewer, delegator, comment, at, event_id } = review;
   const said = method === "update" ? state : (vote ?? state);
-  const tone = said === null ? undefined : YES.has(said) ? "yes" : said === "DENIED" ? "no" : undefined;
+  const tone = said == null ? undefined : YES.has(said) ? "yes" : said === "DENIED" ? "no" : undefined;
   const verb = method === "update" ? "set the state to" : "voted";
-  const behalf = delegator === null ? "" : ` for ${delegator}`;
-  const after = method !== "update" && state !== null && state !== vote ? `, the state is ${state}` : "";
+  const behalf = delegator == null ? "" : ` for ${delegator}`;
+  const after = method !== "update" && state != null && state !== vote ? `, the state is ${state}` : "";
   return {
     key: event_id,
-    at,
+    at: at ?? null,
     tone,
-    who: reviewer,
+    who: reviewer ?? null,
     did: `${verb} ${said ?? "nothing"}${behalf}${after}`,
-    words: comment,
+    words: comment ?? null,
   };
 }
 
 /** The making of a request, what was decided, the sessions that used it, and its end: in the order of time. */
-export function steps(
-  request: AccessRequest,
-  reviews: Review[],
-  sessions: Schemas["LinkedSession"][],
-  now: Date,
-): Step[] {
+export function steps(request: Schemas["RequestDetail"], now: Date): Step[] {
+  const { reviews, sessions } = request;
   const { created_at, requester, reason, expires_at, closed_at, deleted, request_id, state } = request;
   const all: Step[] = [
-    { key: "made", at: created_at, tone: undefined, who: requester, did: "asked for access", words: reason },
+    {
+      key: "made",
+      at: created_at ?? null,
+      tone: undefined,
+      who: requester ?? null,
+      did: "asked for access",
+      words: reason ?? null,
+    },
     ...reviews.map(reviewed),
     ...sessions.map(({ session_id, source, started_at, actor, target, links }): Step => {
       const isSure = links.some((link) => link.request_id === request_id && link.link_method !== "inferred");
@@ -59,10 +63,10 @@ export function steps(
       };
     }),
   ];
-  if (closed_at !== null) {
+  if (closed_at != null) {
     all.push({ key: "closed", at: closed_at, tone: undefined, who: null, did: "It was closed", words: null });
   }
-  if (expires_at !== null) {
+  if (expires_at != null) {
     const isOver = Date.parse(expires_at) <= now.getTime();
     const did =
       state === "PENDING"

@@ -1,7 +1,8 @@
 import { keepPreviousData, useQuery } from "@tanstack/react-query";
 import { Link } from "wouter";
 import { stateOf } from "../../api/access";
-import { type AccessRequest, placeOf, REQUESTS_MAX, requests, uses } from "../../api/questions";
+import { answer, api, type Schemas } from "../../api/client";
+import type { paths } from "../../api/schema";
 import { duration } from "../../time/format";
 import { Instant } from "../../time/zone";
 import { ChoiceFilter, Filters, InstantFilter, TextFilter, useFilters } from "../../ui/filters";
@@ -11,9 +12,14 @@ import { Empty, Fetched } from "../../ui/states";
 import { type Column, Table } from "../../ui/Table";
 import { Title } from "../../ui/Title";
 
-const NAMES = ["person", "state", "from", "to", "after"] as const;
+type Listed = Schemas["ListedRequest"];
+type State = NonNullable<NonNullable<paths["/api/v1/requests"]["get"]["parameters"]["query"]>["state"]>;
 
-const STATES: [string, string][] = [
+const NAMES = ["person", "state", "reason", "from", "to", "after"] as const;
+
+const PAGE = 50;
+
+const STATES: [State, string][] = [
   ["pending", "waits"],
   ["in_force", "approved, in force"],
   ["approved", "approved"],
@@ -23,22 +29,20 @@ const STATES: [string, string][] = [
   ["self_approved", "approved by oneself"],
 ];
 
-const keyOf = ({ source, cluster, request_id }: AccessRequest) => `${source} ${cluster} ${request_id}`;
-const href = ({ request_id }: AccessRequest) => `/requests/${encodeURIComponent(request_id)}`;
-const wanted = ({ roles, granted_roles, target }: AccessRequest) =>
-  [...(granted_roles ?? roles ?? []), ...(target === null ? [] : [target])].join(", ");
-const wait_ms = ({ created_at, approved_at }: AccessRequest) =>
-  created_at === null || approved_at === null ? null : Date.parse(approved_at) - Date.parse(created_at);
+const keyOf = ({ source, cluster, request_id }: Listed) => `${source} ${cluster} ${request_id}`;
+const href = ({ request_id }: Listed) => `/requests/${encodeURIComponent(request_id)}`;
+const wanted = ({ roles, granted_roles, target }: Listed) =>
+  [...(granted_roles.length > 0 ? granted_roles : roles), ...(target == null ? [] : [target])].join(", ");
+const wait_ms = ({ created_at, approved_at }: Listed) =>
+  created_at == null || approved_at == null ? null : Date.parse(approved_at) - Date.parse(created_at);
 
-const columnsWith = (used: Map<string, number> | undefined): Column<AccessRequest>[] => [
+const COLUMNS: Column<Listed>[] = [
   {
     id: "created_at",
     title: "Made",
     narrow: true,
     cell: (request) => (
-      <Link href={href(request)}>
-        {request.created_at === null ? "not known" : <Instant at={request.created_at} />}
-      </Link>
+      <Link href={href(request)}>{request.created_at == null ? "not known" : <Instant at={request.created_at} />}</Link>
     ),
     text: ({ created_at }) => created_at,
   },
@@ -74,11 +78,11 @@ const columnsWith = (used: Map<string, number> | undefined): Column<AccessReques
     fit: true,
     cell: ({ approvers, deniers, self_approved }) => (
       <>
-        <HostileText clamp={2}>{[...(approvers ?? []), ...(deniers ?? [])].join(", ")}</HostileText>
+        <HostileText clamp={2}>{[...approvers, ...deniers].join(", ")}</HostileText>
         {self_approved && <div className="alarm">by oneself</div>}
       </>
     ),
-    text: ({ approvers, deniers }) => [...(approvers ?? []), ...(deniers ?? [])].join(", "),
+    text: ({ approvers, deniers }) => [...approvers, ...deniers].join(", "),
   },
   {
     id: "wait_ms",
@@ -96,8 +100,8 @@ const columnsWith = (used: Map<string, number> | undefined): Column<AccessReques
     title: "Sessions",
     numeric: true,
     narrow: true,
-    cell: ({ request_id }) => used?.get(request_id) ?? <span className="soft">{used === undefined ? "…" : "0"}</span>,
-    text: ({ request_id }) => (used === undefined ? null : (used.get(request_id) ?? 0)),
+    cell: ({ sessions }) => (sessions === 0 ? <span className="soft">0</span> : sessions),
+    text: ({ sessions }) => sessions,
   },
   {
     id: "expires_at",
@@ -131,9 +135,20 @@ const columnsWith = (used: Map<string, number> | undefined): Column<AccessReques
 /** Who asked for what, who decided, and whether it was used: pages of requests, the latest first. */
 export default function Requests() {
   const [filters, set] = useFilters(NAMES);
+  const { person, state, reason, from, to, after } = filters;
+  const query = {
+    limit: PAGE,
+    ...(person === "" ? {} : { requester: person }),
+    // One that there is not is refused by the server, in its words.
+    ...(state === "" ? {} : { state: state as State }),
+    ...(reason === "" ? {} : { reason }),
+    ...(from === "" ? {} : { from }),
+    ...(to === "" ? {} : { to }),
+    ...(after === "" ? {} : { after }),
+  };
   const found = useQuery({
-    queryKey: ["requests", filters],
-    queryFn: ({ signal }) => requests(filters, signal),
+    queryKey: ["requests", query],
+    queryFn: ({ signal }) => answer(api.GET("/api/v1/requests", { params: { query }, signal })),
     placeholderData: keepPreviousData,
   });
   // Another question begins at its first page.
@@ -147,13 +162,14 @@ export default function Requests() {
       <Title>Requests</Title>
       <Filters>
         <TextFilter label="Person" placeholder="exact name" {...filter("person")} />
+        <TextFilter label="Reason or ticket" {...filter("reason")} />
         <ChoiceFilter label="State" choices={STATES} {...filter("state")} />
         <InstantFilter label="From" {...filter("from")} />
         <InstantFilter label="Before" {...filter("to")} />
       </Filters>
       <Fetched of={found} what="Looking for requests">
-        {({ rows }) =>
-          rows.length === 0 ? (
+        {({ requests, next }) =>
+          requests.length === 0 ? (
             <Empty title={isFiltered ? "No request fits these filters" : "No request is in the ledger yet"}>
               {isFiltered ? (
                 <button
@@ -168,51 +184,21 @@ export default function Requests() {
               )}
             </Empty>
           ) : (
-            <Found
-              rows={rows.slice(0, REQUESTS_MAX)}
-              older={
-                rows.length > REQUESTS_MAX
-                  ? () => set({ after: placeOf(rows[REQUESTS_MAX - 1] as AccessRequest) })
-                  : undefined
-              }
-              newest={filters.after === "" ? undefined : () => set({ after: "" })}
-            />
+            <Table
+              name="requests"
+              columns={COLUMNS}
+              rows={requests}
+              keyOf={keyOf}
+              hrefOf={href}
+              isAlarming={({ self_approved }) => self_approved}
+              older={next == null ? undefined : () => set({ after: next })}
+              newest={after === "" ? undefined : () => set({ after: "" })}
+            >
+              {requests.length} requests{next != null && ", and more on the next page"}
+            </Table>
           )
         }
       </Fetched>
     </>
-  );
-}
-
-interface FoundProps {
-  rows: AccessRequest[];
-  older: (() => void) | undefined;
-  newest: (() => void) | undefined;
-}
-
-function Found({ rows, older, newest }: FoundProps) {
-  const ids = [...new Set(rows.map(({ request_id }) => request_id))];
-  // The requests stand there before it is known what they were used for.
-  const used = useQuery({
-    queryKey: ["uses", ids],
-    queryFn: async ({ signal }) => {
-      const { rows } = await uses(ids, signal);
-      return new Map(rows.map(({ request_id, sessions }) => [request_id, sessions]));
-    },
-  });
-  return (
-    <Table
-      name="requests"
-      columns={columnsWith(used.data)}
-      rows={rows}
-      keyOf={keyOf}
-      hrefOf={href}
-      isAlarming={({ self_approved }) => self_approved}
-      older={older}
-      newest={newest}
-    >
-      {rows.length} requests{older !== undefined && ", and more on the next page"}
-      {used.isError && "; what they were used for could not be asked"}
-    </Table>
   );
 }

@@ -1,4 +1,4 @@
-import { ActionIcon, Button, Checkbox, NativeSelect, SegmentedControl } from "@mantine/core";
+import { ActionIcon, Button, Checkbox, Menu, NativeSelect, SegmentedControl } from "@mantine/core";
 import { useLocalStorage } from "@mantine/hooks";
 import { useQuery, useQueryClient } from "@tanstack/react-query";
 import { useCallback, useEffect, useMemo, useRef, useState } from "react";
@@ -31,6 +31,23 @@ interface Props {
 }
 
 const SPEEDS = ["0.5", "1", "2", "4", "8", "16", "32"];
+
+/** What a recording is written as, and what that is good for. */
+const FORMATS = [
+  ["html", "A page with a player, to hand on"],
+  ["transcript", "Transcript with times"],
+  ["text", "Text"],
+  ["asciicast-v2", "asciicast, version 2"],
+  ["asciicast-v3", "asciicast, version 3"],
+  ["ttyrec", "ttyrec"],
+  ["json", "All that is known, as JSON lines"],
+  ["raw", "The output, byte for byte"],
+] as const;
+
+const exported = ({ session_id, source, channel }: Schemas["ReplayIndex"], format: string) => {
+  const query = new URLSearchParams({ as: format, source, ...(channel == null ? {} : { channel }) });
+  return `/api/v1/sessions/${encodeURIComponent(session_id)}/export?${query}`;
+};
 
 /** How often the clock is read. */
 const TICK_MS = 100;
@@ -161,15 +178,20 @@ export function Replay({ index, which, session, at_us, goLive }: Props) {
           <Button size="compact-sm" variant="default" onClick={link}>
             {linked ?? "Link to this moment"}
           </Button>
-          <Button
-            size="compact-sm"
-            variant="default"
-            component="a"
-            href={`/api/v1/sessions/${encodeURIComponent(index.session_id)}/recording.cast`}
-            download={`${index.session_id}.cast`}
-          >
-            Download .cast
-          </Button>
+          <Menu position="bottom-end">
+            <Menu.Target>
+              <Button size="compact-sm" variant="default">
+                Download
+              </Button>
+            </Menu.Target>
+            <Menu.Dropdown>
+              {FORMATS.map(([format, name]) => (
+                <Menu.Item key={format} component="a" href={exported(index, format)} download>
+                  {name}
+                </Menu.Item>
+              ))}
+            </Menu.Dropdown>
+          </Menu>
         </span>
       </div>
       <Happened moments={moments} now_us={now_us} show={show} seek={seek} find={find}>

@@ -18,7 +18,7 @@ import classes from "./Sql.module.css";
 const Editor = lazy(() => import("./Editor"));
 
 const ROWS_MAX = ["100", "1000", "10000"];
-const FORMATS = ["csv", "ndjson", "json", "arrow"];
+const FORMATS = ["csv", "ndjson", "json", "arrow", "parquet"];
 
 const EXAMPLES: [string, string][] = [
   [

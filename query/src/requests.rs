@@ -1,0 +1,353 @@
+//! Access requests as typed values: pages of them, and everything known of one.
+
+use std::collections::HashMap;
+
+use datafusion::execution::registry::FunctionRegistry;
+use datafusion::functions::expr_fn::{coalesce, lower, strpos};
+use datafusion::functions_nested::expr_fn::{array_has_any, make_array};
+use datafusion::logical_expr::{Expr, ident, lit};
+use futures::future::BoxFuture;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::engine::{AsOf, Bounds, Engine, Reading, Versions};
+use crate::error::QueryError;
+use crate::narrowed::NARROWED_MAX;
+use crate::pages::{self, By, PAGE_ROWS_MAX, instant};
+use crate::sessions::{AccessRequest, LinkedSession, Review, Time, columns};
+
+/// Sessions that used a request, as many as are shown.
+pub const USED_SESSIONS_MAX: usize = 200;
+
+/// Which requests a page shows. Everything that is given must hold.
+#[derive(Debug, Clone, Default)]
+pub struct RequestFilter {
+    /// What became of it.
+    pub state: Option<RequestState>,
+    /// Who asked, exactly.
+    pub requester: Option<String>,
+    /// This text stands in the reason, where tickets stand too; upper or lower case.
+    pub reason: Option<String>,
+    /// Made at this time or later; approved, where it is not known when it was made.
+    pub from: Option<Time>,
+    /// The same, before this time.
+    pub to: Option<Time>,
+    /// The cursor that the page before gave.
+    pub after: Option<String>,
+}
+
+/// What became of a request by now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum RequestState {
+    /// Nobody has answered it, and it can still be answered.
+    Pending,
+    /// Approved, and its access goes on.
+    InForce,
+    /// Approved, whether or not its access goes on.
+    Approved,
+    /// Denied.
+    Denied,
+    /// Its time is over, whether or not it was answered.
+    Expired,
+    /// Its time is over, and nobody has answered it.
+    Unanswered,
+    /// Approved by whoever asked.
+    SelfApproved,
+}
+
+impl RequestState {
+    fn condition(self, now: Time) -> Expr {
+        let is_pending = || ident("state").eq(lit("PENDING"));
+        let is_approved = || ident("state").in_list(vec![lit("APPROVED"), lit("PROMOTED")], false);
+        let is_over =
+            || ident("expired").or(ident("expires_at").is_not_null().and(ident("expires_at").lt_eq(instant(now))));
+        let goes_on = || (!is_over()).and(!ident("deleted"));
+        match self {
+            Self::Pending => is_pending().and(goes_on()),
+            Self::InForce => is_approved().and(goes_on()).and(ident("closed_at").is_null()),
+            Self::Approved => is_approved(),
+            Self::Denied => ident("state").eq(lit("DENIED")),
+            Self::Expired => is_over(),
+            Self::Unanswered => is_pending().and(is_over()),
+            Self::SelfApproved => ident("self_approved"),
+        }
+    }
+}
+
+/// A request and where it was made.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Request {
+    /// Kind of gateway.
+    pub source: String,
+    /// The gateway.
+    pub cluster: Option<String>,
+    /// What was asked for, where the gateway names one thing.
+    pub target: Option<String>,
+    /// Its approval opens a window for later sessions too.
+    pub standing: bool,
+    /// When its access was taken back before its end.
+    pub closed_at: Option<Time>,
+    /// The request.
+    #[serde(flatten)]
+    pub request: AccessRequest,
+}
+
+/// A request on a page.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+pub struct ListedRequest {
+    /// The request.
+    #[serde(flatten)]
+    pub request: Request,
+    /// How many sessions used it: those that are linked to it other than by inference.
+    pub sessions: usize,
+}
+
+/// A page of requests, the latest first.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+pub struct RequestPage {
+    /// The requests.
+    pub requests: Vec<ListedRequest>,
+    /// Cursor of the next page; `None` on the last.
+    pub next: Option<String>,
+    /// What the page is made from.
+    pub versions: Versions,
+}
+
+/// Everything that is known of one request.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+pub struct RequestDetail {
+    /// The request.
+    #[serde(flatten)]
+    pub request: Request,
+    /// Other kinds of gateway that have a request of this id; what is shown is the first by name.
+    pub also: Vec<String>,
+    /// The votes on it and the changes of its state, in the order of time.
+    pub reviews: Vec<Review>,
+    /// The sessions that used it, in the order in which they began, up to [`USED_SESSIONS_MAX`]. Those that are linked to it
+    /// by inference alone are among them, and their links say so.
+    pub sessions: Vec<LinkedSession>,
+    /// There are more sessions than are shown.
+    pub sessions_truncated: bool,
+    /// What this is made from.
+    pub versions: Versions,
+}
+
+/// That a session is linked to a request.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+struct Use {
+    source: String,
+    cluster: Option<String>,
+    session_id: String,
+    started_at: Option<Time>,
+    request_id: String,
+    link_method: String,
+}
+
+/// A session that can have used a request.
+#[derive(Debug, Deserialize)]
+struct Named {
+    session_id: String,
+}
+
+impl Use {
+    /// Two gateways may have a request of the same id: a session carries that of its own, or, as a stream of another kind
+    /// of gateway, that of the gateway before it. By ticket and by person it may be linked to another gateway's.
+    fn is_of(&self, request: &Request) -> bool {
+        let is_carried = matches!(self.link_method.as_str(), "explicit" | "gateway_review");
+        self.request_id == request.request.request_id
+            && (!is_carried || self.source == request.source || self.source == "asciicast")
+    }
+
+    fn session(&self) -> (&str, Option<&str>, &str) {
+        (&self.source, self.cluster.as_deref(), &self.session_id)
+    }
+}
+
+/// Where a page ended.
+type Place = (i64, String, String);
+
+fn order() -> [By; 3] {
+    [By::descending(known_at()), By::ascending(ident("request_id")), By::ascending(ident("source"))]
+}
+
+/// Since when a request is known: one whose making is not in the ledger is known by its approval.
+fn known_at() -> Expr {
+    coalesce(vec![ident("created_at"), ident("approved_at"), instant(Time(0))])
+}
+
+fn place(request: &Request) -> Place {
+    let AccessRequest { created_at, approved_at, request_id, .. } = &request.request;
+    (created_at.or(*approved_at).map_or(0, |Time(at)| at), request_id.clone(), request.source.clone())
+}
+
+impl Engine {
+    /// A page of at most `count` requests, the latest first.
+    ///
+    /// # Errors
+    ///
+    /// [`QueryError::Invalid`] for a cursor that no page gave.
+    pub fn requests<'a>(
+        &'a self,
+        filter: &'a RequestFilter,
+        count: usize,
+    ) -> BoxFuture<'a, Result<RequestPage, QueryError>> {
+        Box::pin(async move {
+            let count = count.clamp(1, PAGE_ROWS_MAX);
+            let after: Option<Place> = filter.after.as_deref().map(pages::place).transpose()?;
+            let reading = self.read(AsOf::Newest, Bounds::default().time).await?;
+            let now = Time(chrono::Utc::now().timestamp_micros());
+            let conditions = [
+                filter.state.map(|state| state.condition(now)),
+                filter.requester.as_deref().map(|requester| ident("requester").eq(lit(requester))),
+                filter
+                    .reason
+                    .as_deref()
+                    .map(|text| strpos(lower(ident("reason")), lit(text.to_lowercase())).gt(lit(0))),
+                filter.from.map(|from| known_at().gt_eq(instant(from))),
+                filter.to.map(|to| known_at().lt(instant(to))),
+                after.map(|(at, id, source)| pages::behind(&order(), vec![instant(Time(at)), lit(id), lit(source)])),
+            ];
+            let mut rows = reading.context.table("access_requests").await?;
+            for condition in conditions.into_iter().flatten() {
+                rows = rows.filter(condition)?;
+            }
+            let rows = rows.sort(pages::sorted(&order()))?.limit(0, Some(count + 1))?.select(columns(REQUEST))?;
+            let (requests, next) =
+                pages::page(reading.rows::<Request>(rows).await?, count, |last| pages::cursor(&place(last)));
+            let uses = reading.uses(&requests).await?;
+            let listed = requests.into_iter().map(|request| {
+                let firm = uses.iter().filter(|of| of.link_method != "inferred" && of.is_of(&request));
+                let sessions = firm.map(Use::session).collect::<std::collections::BTreeSet<_>>().len();
+                ListedRequest { request, sessions }
+            });
+            Ok(RequestPage { requests: listed.collect(), next, versions: reading.versions })
+        })
+    }
+
+    /// Everything that is known of a request: of that of a kind of gateway, or of the first by name; `None` when nothing is.
+    ///
+    /// # Errors
+    ///
+    /// As [`Engine::query`].
+    pub fn request<'a>(
+        &'a self,
+        request_id: &'a str,
+        source: Option<&'a str>,
+    ) -> BoxFuture<'a, Result<Option<RequestDetail>, QueryError>> {
+        Box::pin(async move {
+            let reading = self.read(AsOf::Newest, Bounds::default().time).await?;
+            let of_request = || ident("request_id").eq(lit(request_id));
+            let rows = reading.table("access_requests", of_request()).await?.select(columns(REQUEST))?;
+            let mut found: Vec<Request> = reading.rows(rows.sort_by(vec![ident("source")])?).await?;
+            let wanted = found.iter().position(|of| source.is_none_or(|source| of.source == source));
+            let Some(request) = wanted.map(|at| found.remove(at)) else { return Ok(None) };
+            let also = found.into_iter().map(|of| of.source).collect();
+            let of_source = of_request().and(ident("source").eq(lit(request.source.as_str())));
+            let reviews = reading.table("reviews", of_source).await?;
+            let reviews = reading.rows(reviews.sort_by(vec![ident("at"), ident("event_id")])?).await?;
+            let mut uses = reading.uses(std::slice::from_ref(&request)).await?;
+            uses.retain(|of| of.is_of(&request));
+            uses.sort_by(|a, b| (a.started_at, a.session()).cmp(&(b.started_at, b.session())));
+            uses.dedup_by(|a, b| a.session() == b.session());
+            let sessions_truncated = uses.len() > USED_SESSIONS_MAX;
+            uses.truncate(USED_SESSIONS_MAX);
+            let ids: Vec<&str> = uses.iter().map(|of| of.session_id.as_str()).collect();
+            let mut linked: HashMap<_, LinkedSession> = HashMap::new();
+            if !ids.is_empty() {
+                for one in reading.linked(&ids).await? {
+                    let of = &one.session;
+                    linked.insert((of.source.clone(), of.cluster.clone(), of.session_id.clone()), one);
+                }
+            }
+            let sessions = uses.into_iter().filter_map(|of| linked.remove(&(of.source, of.cluster, of.session_id)));
+            let (sessions, versions) = (sessions.collect(), reading.versions);
+            Ok(Some(RequestDetail { request, also, reviews, sessions, sessions_truncated, versions }))
+        })
+    }
+}
+
+impl Reading {
+    /// How sessions are linked to these requests.
+    ///
+    /// `session_access` is asked of the few sessions that can be: those that carry the id of a request, those whose
+    /// credentials come from such a session, and those that carry none and are of the same persons at the time. Where they
+    /// are many it is asked of all. The tests hold that nothing is left out.
+    async fn uses(&self, requests: &[Request]) -> Result<Vec<Use>, QueryError> {
+        if requests.is_empty() {
+            return Ok(Vec::new());
+        }
+        let ids: Vec<Expr> = requests.iter().map(|of| lit(of.request.request_id.as_str())).collect();
+        let mut carried = ids.clone();
+        if requests.iter().any(|of| of.source == "hoop") {
+            let of_hoop = ident("source").eq(lit("hoop")).and(ident("kind").eq(lit("session.start")));
+            let with_request = array_has_any(ident("request_ids"), make_array(ids.clone()));
+            let lenders = self.table("events", of_hoop.and(with_request)).await?;
+            let lenders = lenders.filter(ident("session_id").is_not_null())?.select(columns(&["session_id"]))?;
+            let lenders: Vec<Named> = self.rows(lenders.distinct()?).await?;
+            carried.extend(lenders.into_iter().map(|of| lit(format!("session:{}", of.session_id))));
+        }
+        let mut can_use = array_has_any(ident("request_ids"), make_array(carried));
+        let person = self.context.udf("person")?;
+        let persons: Vec<Expr> = requests
+            .iter()
+            .filter_map(|of| of.request.requester.as_deref())
+            .map(|of| person.call(vec![lit(of)]))
+            .collect();
+        let approved: Vec<i64> = requests.iter().filter_map(|of| of.request.approved_at).map(|Time(at)| at).collect();
+        let until = |of: &Request| {
+            let ends = [of.request.expires_at, of.closed_at].into_iter().flatten().min().or(of.request.approved_at);
+            ends.map(|Time(at)| at)
+        };
+        let until = requests.iter().filter(|of| of.request.approved_at.is_some()).filter_map(until).max();
+        if let (Some(from), Some(until), false) = (approved.iter().min(), until, persons.is_empty()) {
+            let (from, until) = (from.saturating_sub(NEAR_US), until.saturating_add(NEAR_US));
+            let at_the_time = ident("started_at").between(instant(Time(from)), instant(Time(until)));
+            let same = ident("person").in_list(persons, false);
+            can_use = can_use.or(ident("request_ids").is_null().and(at_the_time).and(same));
+        }
+        let candidates = self.table("sessions", can_use).await?.limit(0, Some(NARROWED_MAX + 1))?;
+        let candidates = self.collect(candidates).await?;
+        let few: Vec<Named> = Self::values(&candidates)?;
+        let links = if few.len() > NARROWED_MAX {
+            self.context.table("session_access").await?
+        } else if few.is_empty() {
+            return Ok(Vec::new());
+        } else {
+            let few: Vec<&str> = few.iter().map(|of| of.session_id.as_str()).collect();
+            self.links_of(&few, Some(candidates), NARROWED_MAX.max(10 * few.len())).await?
+        };
+        let links = links.filter(ident("request_id").in_list(ids, false))?;
+        let names = ["source", "cluster", "session_id", "started_at", "request_id", "link_method"];
+        self.rows(links.select(columns(&names))?).await
+    }
+}
+
+/// How far from a request's access a session lies at most that a ticket links to it: what `session_access` says, and a
+/// minute.
+const NEAR_US: i64 = 86_460 * 1_000_000;
+
+/// The columns of [`Request`].
+const REQUEST: &[&str] = &[
+    "source",
+    "cluster",
+    "target",
+    "standing",
+    "closed_at",
+    "request_id",
+    "requester",
+    "roles",
+    "granted_roles",
+    "reason",
+    "tickets",
+    "created_at",
+    "state",
+    "approved_at",
+    "approval_method",
+    "approvers",
+    "deniers",
+    "self_approved",
+    "expires_at",
+    "expired",
+    "deleted",
+];

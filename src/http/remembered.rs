@@ -1,0 +1,60 @@
+//! Answers that are dear, remembered for as long as they are right.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use custody_query::{Engine, Versions};
+use tokio::sync::Mutex;
+
+use crate::exit::Failure;
+
+/// Different questions that are remembered.
+const QUESTIONS_MAX: usize = 8;
+
+/// An answer is worked out again after so long, though nothing has come: what it says of "now" and of reference data.
+const AGE_MAX: Duration = Duration::from_secs(300);
+
+/// Answers by their questions, of one state of the ledger each. Whoever asks while somebody works waits for that.
+#[derive(Debug)]
+pub(super) struct Remembered<Q, A>(Mutex<VecDeque<Held<Q, A>>>);
+
+#[derive(Debug)]
+struct Held<Q, A> {
+    question: Q,
+    versions: Versions,
+    at: Instant,
+    answer: Arc<A>,
+}
+
+impl<Q, A> Default for Remembered<Q, A> {
+    fn default() -> Self {
+        Self(Mutex::default())
+    }
+}
+
+impl<Q: PartialEq, A> Remembered<Q, A> {
+    /// The answer to a question: the one that was given, if the ledger is as it was; else one that is worked out.
+    pub(super) async fn get(
+        &self,
+        engine: &Engine,
+        question: Q,
+        work: impl Future<Output = Result<A, Failure>>,
+    ) -> Result<Arc<A>, Failure> {
+        let mut held = self.0.lock().await;
+        // That somebody asks is written down as well, and says nothing of what is asked.
+        let versions = Versions { activity: 0, ..engine.versions().await? };
+        let is_right = |of: &&Held<Q, A>| of.versions == versions && of.at.elapsed() < AGE_MAX;
+        if let Some(of) = held.iter().filter(|of| of.question == question).find(is_right) {
+            return Ok(of.answer.clone());
+        }
+        let at = Instant::now();
+        let answer = Arc::new(work.await?);
+        held.retain(|of| of.question != question);
+        held.push_back(Held { question, versions, at, answer: answer.clone() });
+        while held.len() > QUESTIONS_MAX {
+            held.pop_front();
+        }
+        Ok(answer)
+    }
+}
