@@ -75,18 +75,19 @@ lint: ## Check formatting, and clippy with warnings as errors
 wanted = $(1) || { [ -z "$(CI)$(CUSTODY_REQUIRE_KAFKA)" ] || exit 1; printf '\n*** %s\n\n' "$(2)" >&2; }
 
 test: lint compose web ## The one test command: formatting, clippy, every test, with a real Kafka and another Delta reader
-	@! command -v npm >/dev/null || { npm --prefix dashboards/web run --silent check && \
-	  (cd dashboards/web && node --test tests/units.test.mjs); }
+	@! command -v npm >/dev/null || npm --prefix dashboards/web run --silent check
 	@[ -n "$${KAFKA_BOOTSTRAP:-}" ] || $(call wanted,tests/kafka/fetch.sh >/dev/null,NO KAFKA: the tests that need a real broker will be SKIPPED)
 	@$(call wanted,tests/s3/fetch.sh >/dev/null,NO S3 SERVER: the tests of object stores will be SKIPPED)
 	@tests/open/spark-fetch.sh >/dev/null || printf '\n*** NO SPARK: the test that reads the ledger with it will be SKIPPED\n\n' >&2
 	@tests/opa/fetch.sh >/dev/null || printf '\n*** NO OPA: the test with a real policy engine will be SKIPPED\n\n' >&2
 	@$(call wanted,$(MAKE) --no-print-directory open-reader,NO PYTHON READER: the test that reads the ledger with other engines will be SKIPPED)
 	@$(call wanted,tests/siem/opensearch/fetch.sh >/dev/null,NO OPENSEARCH: the test that forwards to a real one will be SKIPPED)
+	@$(call wanted,command -v chromium >/dev/null,NO CHROMIUM: the tests of the web interface in a browser will be SKIPPED)
 	@$(call wanted,command -v kcat >/dev/null,NO KCAT: the test that reads with it what is forwarded to Kafka will be SKIPPED)
 	python3 -B -m unittest discover -s tests/siem
 	python3 -B -m unittest discover -s tests/open
 	cargo test --workspace
+	@! command -v npm >/dev/null || npm --prefix dashboards/web run --silent test
 
 kafka: ## Fetch the Apache Kafka that the tests run against, and print its folder
 	@tests/kafka/fetch.sh

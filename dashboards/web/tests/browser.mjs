@@ -1,31 +1,43 @@
-// What all browser tests share: one Chromium, pages that notice what the security policy refused, and axe.
+// What all browser tests share: one server, one Chromium, pages that notice what the security policy refused, axe, and
+// figures, which are printed at the end. It is all there once this is imported.
 import assert from "node:assert/strict";
 import { mkdir, readFile } from "node:fs/promises";
 import { createRequire } from "node:module";
 import { join } from "node:path";
+import { after } from "node:test";
 import { chromium } from "playwright-core";
+import { CHROMIUM, startDemo, storyIsTold, WAIT_MS } from "./server.mjs";
 
-/** A running server with the pages, and with the demo's ledger. */
-export const SERVER = process.env.CUSTODY_URL;
 /** Where pictures go; none are made without it. */
 const SCREENSHOTS = process.env.CUSTODY_SCREENSHOTS;
-const WAIT_MS = Number(process.env.CUSTODY_WAIT_MS ?? 30_000);
 
 const AXE = await readFile(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
 
-let browser;
+const demo = process.env.CUSTODY_URL === undefined ? await startDemo() : undefined;
+const SERVER = demo?.url ?? process.env.CUSTODY_URL;
+await storyIsTold(SERVER);
 
-export async function open() {
-  if (SERVER === undefined)
-    throw new Error("CUSTODY_URL has to be the address of a running server with the demo's ledger");
-  browser = await chromium.launch({
-    executablePath: process.env.CUSTODY_CHROMIUM ?? "/usr/bin/chromium",
-    // Chromium's own sandbox needs more rights than a container gives.
-    args: ["--no-sandbox"],
-  });
-}
+const browser = await chromium.launch({
+  executablePath: CHROMIUM,
+  // Chromium's own sandbox needs more rights than a container gives.
+  args: ["--no-sandbox"],
+});
 
-export const close = () => browser.close();
+after(async () => {
+  await browser.close();
+  await demo?.stop();
+});
+
+const figures = [];
+
+/** Keeps a figure for the table at the end: what is measured depends on the machine, so nothing fails by it. */
+export const measured = (what, value, unit) => figures.push([what, `${Math.round(value * 10) / 10} ${unit}`]);
+
+process.on("exit", () => {
+  if (figures.length === 0) return;
+  console.log(`\nMeasured, on this machine and with what else it does:\n`);
+  for (const [what, value] of figures) console.log(`  ${what.padEnd(64)} ${value.padStart(12)}`);
+});
 
 /** Runs `use` with a page; afterwards nothing may have been refused by the security policy, and nothing thrown. */
 export async function withPage(options, use) {

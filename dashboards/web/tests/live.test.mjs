@@ -1,17 +1,9 @@
 import assert from "node:assert/strict";
-import { after, before, test } from "node:test";
-import { ask, close, open, screen, shows, withPage } from "./browser.mjs";
+import { test } from "node:test";
+import { screen, shows, withPage } from "./browser.mjs";
+import { running } from "./demo.mjs";
 
-before(open);
-after(close);
-
-/** A session whose screen changes at this moment. */
-async function running() {
-  const { sessions } = await ask("/api/v1/sessions?state=running");
-  const found = sessions.find(({ output_bytes }) => output_bytes > 0);
-  assert.ok(found, "a recorded session is running: live tests need `custody demo`");
-  return `/sessions/${found.session_id}`;
-}
+const isLive = (page) => page.getByRole("status").getByText("live", { exact: true }).waitFor();
 
 const changes = async (page) => {
   const before = await screen(page);
@@ -23,10 +15,33 @@ test("live: the list leads to a session that runs, and its screen goes on by its
   await withPage({}, async (page) => {
     await page.goto("/live");
     await page.getByRole("link", { name: "Follow" }).first().click();
-    await page.getByRole("status").getByText("live", { exact: true }).waitFor();
-    await shows(page, " ");
+    await isLive(page);
     await changes(page);
     await changes(page);
+  });
+});
+
+test("live: who joins late sees the same screen, and both go on", async () => {
+  const path = await running();
+  await withPage({}, async (page) => {
+    await page.goto(path);
+    await isLive(page);
+    await changes(page);
+    const late = await page.context().newPage();
+    await late.goto(path);
+    await isLive(late);
+    await shows(late, " ");
+    await changes(late);
+    await page.bringToFront();
+    await changes(page);
+    // What was drawn before it came is there too: between two changes, which come every two seconds, both are the same.
+    let isSame = false;
+    for (let turn = 0; turn < 20 && !isSame; turn += 1) {
+      const [one, other] = await Promise.all([screen(page), screen(late)]);
+      isSame = one === other;
+      if (!isSame) await changes(page);
+    }
+    assert.ok(isSame, "the late screen is that of who was there before");
   });
 });
 
@@ -34,7 +49,7 @@ test("live: pause shows what was recorded until then, and one click returns", as
   const path = await running();
   await withPage({}, async (page) => {
     await page.goto(path);
-    await page.getByRole("status").getByText("live", { exact: true }).waitFor();
+    await isLive(page);
     await changes(page);
     await page.getByRole("button", { name: "Pause" }).click();
     await page.getByRole("button", { name: "Play" }).waitFor();
@@ -42,7 +57,7 @@ test("live: pause shows what was recorded until then, and one click returns", as
     await page.keyboard.press("Home");
     await page.waitForFunction(() => document.querySelector("[role=slider]").getAttribute("aria-valuenow") === "0");
     await page.getByRole("button", { name: "Return to live" }).click();
-    await page.getByRole("status").getByText("live", { exact: true }).waitFor();
+    await isLive(page);
     await changes(page);
   });
 });
@@ -55,7 +70,8 @@ test("live: a connection that breaks is made again", async () => {
     await page.goto(path);
     await page.getByRole("status").getByText("connecting").waitFor();
     isAway = false;
-    await page.getByRole("status").getByText("live", { exact: true }).waitFor();
+    await isLive(page);
+    await shows(page, " ");
     await changes(page);
   });
 });

@@ -1,31 +1,26 @@
 // Every page in both themes and three windows: nothing is too wide, axe finds nothing serious, and a picture is made.
-import { after, before, test } from "node:test";
-import { ask, assertAccessible, assertFits, close, open, picture, shows, withPage } from "./browser.mjs";
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { gzipSync } from "node:zlib";
+import { assertAccessible, assertFits, measured, picture, withPage } from "./browser.mjs";
+import { goTo, PAGES } from "./pages.mjs";
 
-before(open);
-after(close);
+/** What the first load may weigh at most. */
+const FIRST_LOAD_KB_MAX = 300;
 
-/** Address, and what is there when the page is. */
-const PAGES = {
-  sessions: ["/sessions", (page) => page.locator("tbody tr").first().waitFor()],
-  session: [
-    "/sessions/00005125-5e55-4000-8000-000000000001?at=31",
-    async (page) => {
-      await shows(page, "upstream timed out");
-      await page.getByText("SHA-256").waitFor();
-      await page.locator("li[data-kind=command]").first().waitFor();
-    },
-  ],
-  unapproved: [
-    async () => `/sessions/${(await ask("/api/v1/sessions?link=none&limit=1")).sessions[0].session_id}`,
-    async (page) => {
-      await page.getByText("This session has no proven approval.").waitFor();
-      await page.getByRole("button", { name: "Play" }).waitFor();
-    },
-  ],
-  live: ["/live", (page) => page.locator("tbody tr").or(page.getByText("Nobody is in there now")).first().waitFor()],
-  "not-found": ["/no/such/page", (page) => page.getByText("There is no such page").waitFor()],
-};
+test("the first load: what its scripts weigh", async () => {
+  await withPage({}, async (page) => {
+    const scripts = [];
+    page.on("response", (response) => {
+      if (response.request().resourceType() === "script") scripts.push(response.body());
+    });
+    // No page of the list is at this address, so that nothing but the first load is loaded.
+    await goTo(page, "not-found");
+    const kb = (await Promise.all(scripts)).reduce((sum, body) => sum + gzipSync(body).length / 1024, 0);
+    measured("first load: script, gzip", kb, "KB");
+    assert.ok(kb > 0 && kb < FIRST_LOAD_KB_MAX, `${kb} KB`);
+  });
+});
 
 const WINDOWS = [
   [1280, 720],
@@ -33,20 +28,17 @@ const WINDOWS = [
   [390, 844],
 ];
 
-for (const [name, [address, isThere]] of Object.entries(PAGES)) {
+for (const name of Object.keys(PAGES)) {
   for (const colorScheme of ["light", "dark"]) {
     test(`${name}, ${colorScheme}: fits every window, and is accessible`, async () => {
-      const path = typeof address === "string" ? address : await address();
       await withPage({ colorScheme }, async (page) => {
-        await page.goto(path);
-        await isThere(page);
+        await goTo(page, name);
+        await assertAccessible(page, name);
         for (const [width, height] of WINDOWS) {
           await page.setViewportSize({ width, height });
           await assertFits(page);
           await picture(page, `${name}-${colorScheme}-${width}x${height}`);
         }
-        await page.setViewportSize({ width: 1280, height: 720 });
-        await assertAccessible(page, name);
       });
     });
   }

@@ -1,10 +1,8 @@
 import assert from "node:assert/strict";
 import { readFile } from "node:fs/promises";
-import { after, before, test } from "node:test";
-import { ask, assertFits, close, open, withPage } from "./browser.mjs";
-
-before(open);
-after(close);
+import { test } from "node:test";
+import { ask, assertFits, withPage } from "./browser.mjs";
+import { STORY_TO, story } from "./demo.mjs";
 
 /** Questions for a page of sessions. */
 const LIST = /\/api\/v1\/sessions(\?|$)/;
@@ -12,10 +10,10 @@ const LIST = /\/api\/v1\/sessions(\?|$)/;
 const rows = (page) => page.locator("tbody tr");
 
 test("sessions: those that nothing approved stand out, and a filter leaves them alone", async () => {
-  const { sessions } = await ask("/api/v1/sessions?link=none&limit=1000");
+  const sessions = await story("link=none");
   assert.ok(sessions.length > 0, "the ledger has sessions without an approval");
   await withPage({}, async (page) => {
-    await page.goto("/sessions");
+    await page.goto(`/sessions?to=${STORY_TO}`);
     await rows(page).first().waitFor();
     assert.ok((await page.locator("tr[data-alarming]").count()) > 0);
     await page.getByLabel("Link").selectOption("none");
@@ -43,15 +41,30 @@ test("sessions: a reason is looked for as it is typed, and the address keeps it"
   });
 });
 
+test("sessions: approver, gateway and recording narrow the list together", async () => {
+  const recorded = await story("gateway=teleport&recording=recorded");
+  const approver = recorded.flatMap(({ links }) => links.flatMap(({ approvers }) => approvers))[0];
+  const wanted = recorded.filter(({ links }) => links.some(({ approvers }) => approvers.includes(approver)));
+  assert.ok(wanted.length > 0 && wanted.length < recorded.length, `${wanted.length} of ${recorded.length}`);
+  await withPage({}, async (page) => {
+    await page.goto(`/sessions?to=${STORY_TO}`);
+    await page.getByLabel("Gateway").selectOption("teleport");
+    await page.getByLabel("Recording").selectOption("recorded");
+    await page.waitForFunction((count) => document.querySelectorAll("tbody tr").length === count, recorded.length);
+    await page.getByLabel("Approver").fill(approver);
+    await page.waitForFunction((count) => document.querySelectorAll("tbody tr").length === count, wanted.length);
+    assert.match(page.url(), /gateway=teleport/);
+  });
+});
+
 test("sessions: pages follow each other without a session twice or left out", async () => {
   await withPage({}, async (page) => {
     // Pages of four, from the real server.
     await page.route(LIST, (route) => route.continue({ url: `${route.request().url()}&limit=4` }));
-    const to = "2026-11-20T00:00:00Z";
-    const { sessions } = await ask(`/api/v1/sessions?limit=8&to=${to}`);
+    const { sessions } = await ask(`/api/v1/sessions?limit=8&to=${STORY_TO}`);
     const wanted = sessions.map(({ session_id }) => session_id);
     assert.equal(wanted.length, 8);
-    await page.goto(`/sessions?to=${to}`);
+    await page.goto(`/sessions?to=${STORY_TO}`);
     const shown = async () => {
       const links = await page
         .locator("tbody a")
@@ -71,7 +84,7 @@ test("sessions: pages follow each other without a session twice or left out", as
 
 test("sessions: columns that are chosen stay, and CSV has what is shown", async () => {
   await withPage({}, async (page) => {
-    await page.goto("/sessions?link=none");
+    await page.goto(`/sessions?link=none&to=${STORY_TO}`);
     await rows(page).first().waitFor();
     await page.getByRole("button", { name: "Columns" }).click();
     await page.getByRole("menuitemcheckbox", { name: "Session", exact: true }).click();
@@ -87,8 +100,7 @@ test("sessions: columns that are chosen stay, and CSV has what is shown", async 
     const [head, ...lines] = csv.trimEnd().split("\r\n");
     assert.ok(head.split(",").includes("session_id"));
     assert.equal(lines.length, await rows(page).count());
-    const { sessions } = await ask("/api/v1/sessions?link=none&limit=1000");
-    for (const { session_id } of sessions) assert.ok(csv.includes(session_id), session_id);
+    for (const { session_id } of await story("link=none")) assert.ok(csv.includes(session_id), session_id);
   });
 });
 

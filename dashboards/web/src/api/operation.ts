@@ -13,7 +13,7 @@ export interface Part {
 export async function readiness(signal?: AbortSignal): Promise<{ ready: boolean; parts: Part[] }> {
   const answered = await fetch("/readyz", signal === undefined ? {} : { signal }).catch((thrown: unknown) => {
     if (thrown instanceof DOMException && thrown.name === "AbortError") throw thrown;
-    throw ApiError.from(thrown);
+    throw ApiError.unreachable();
   });
   const body = (await answered.json().catch(() => undefined)) as Schemas["Readiness"] | undefined;
   if (!Array.isArray(body?.parts)) throw ApiError.of(answered, body);

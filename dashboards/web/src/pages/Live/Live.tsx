@@ -2,12 +2,11 @@ import { useQuery } from "@tanstack/react-query";
 import { Link } from "wouter";
 import { isApproved } from "../../api/access";
 import { answer, api, type Schemas } from "../../api/client";
-import { Instant } from "../../time/zone";
-import { Approval, RecordingHere } from "../../ui/Badges";
-import { HostileText } from "../../ui/HostileText";
+import { RecordingHere } from "../../ui/Badges";
 import { Empty, Fetched } from "../../ui/states";
 import { type Column, Table } from "../../ui/Table";
 import { Title } from "../../ui/Title";
+import { columns } from "../Sessions/columns";
 
 type Session = Schemas["LinkedSession"];
 
@@ -15,60 +14,23 @@ const REFRESH_MS = 5_000;
 
 const href = ({ session_id }: Session) => `/sessions/${encodeURIComponent(session_id)}`;
 
-const COLUMNS: Column<Session>[] = [
-  {
-    id: "started_at",
-    title: "Runs since",
-    narrow: true,
-    cell: (session) => (
-      <Link href={href(session)}>
-        <Instant at={session.started_at} />
-      </Link>
+/** Of the columns of all sessions, what tells of one that runs. */
+const SHOWN = new Set(["started_at", "actor", "target", "link_methods", "reason"]);
+
+const SCREEN: Column<Session> = {
+  id: "screen",
+  title: "Screen",
+  narrow: true,
+  cell: (session) =>
+    session.output_bytes > 0 ? (
+      <Link href={href(session)}>Follow</Link>
+    ) : (
+      <RecordingHere recording={session.recording} />
     ),
-    text: ({ started_at }) => started_at,
-  },
-  {
-    id: "actor",
-    title: "Person",
-    fit: true,
-    cell: ({ actor }) => <HostileText clamp={2}>{actor}</HostileText>,
-    text: ({ actor }) => actor,
-  },
-  {
-    id: "target",
-    title: "Target",
-    fit: true,
-    cell: ({ target }) => <HostileText clamp={2}>{target}</HostileText>,
-    text: ({ target }) => target,
-  },
-  {
-    id: "approval",
-    title: "Approval",
-    narrow: true,
-    cell: ({ links }) => <Approval links={links} />,
-    text: ({ links }) => (isApproved(links) ? "approved" : "not approved"),
-  },
-  {
-    id: "reason",
-    title: "Reason",
-    cell: ({ links, reason }) => (
-      <HostileText clamp={2}>{links.find((link) => link.reason)?.reason ?? reason}</HostileText>
-    ),
-    text: ({ links, reason }) => links.find((link) => link.reason)?.reason ?? reason,
-  },
-  {
-    id: "recording",
-    title: "Screen",
-    narrow: true,
-    cell: (session) =>
-      session.output_bytes > 0 ? (
-        <Link href={href(session)}>Follow</Link>
-      ) : (
-        <RecordingHere recording={session.recording} />
-      ),
-    text: ({ output_bytes }) => output_bytes,
-  },
-];
+  text: ({ output_bytes }) => output_bytes,
+};
+
+const COLUMNS = [...columns.filter(({ id }) => SHOWN.has(id)), SCREEN];
 
 /** Who is in there now. */
 export default function Live() {

@@ -38,6 +38,16 @@ const none = (value: number | null | undefined) => (
   </span>
 );
 
+/** A column of numbers that a row has under that name. */
+const numbers = <Name extends string>(id: Name, title: string, cell: typeof count = count) => ({
+  id,
+  title,
+  numeric: true,
+  narrow: true,
+  cell: (row: Partial<Record<Name, number | null | undefined>>) => cell(row[id]),
+  text: (row: Partial<Record<Name, number | null | undefined>>) => row[id],
+});
+
 /** From the sources to the ledger and on to who it is forwarded to: what arrives, what is missing, what waits. */
 export default function Pipeline() {
   const measured = useQuery({
@@ -153,54 +163,12 @@ const SOURCES: Column<SourceHealth>[] = [
       ),
     text: ({ silent_s }) => silent_s,
   },
-  {
-    id: "events",
-    title: "Events",
-    numeric: true,
-    narrow: true,
-    cell: ({ events }) => count(events),
-    text: ({ events }) => events,
-  },
-  {
-    id: "errors",
-    title: "Undecodable",
-    numeric: true,
-    narrow: true,
-    cell: ({ errors }) => none(errors),
-    text: ({ errors }) => errors,
-  },
-  {
-    id: "conflicting_ids",
-    title: "Conflicting ids",
-    numeric: true,
-    narrow: true,
-    cell: ({ conflicting_ids }) => none(conflicting_ids),
-    text: ({ conflicting_ids }) => conflicting_ids,
-  },
-  {
-    id: "duplicates",
-    title: "Repeated",
-    numeric: true,
-    narrow: true,
-    cell: ({ duplicates }) => count(duplicates),
-    text: ({ duplicates }) => duplicates,
-  },
-  {
-    id: "recordings_missing",
-    title: "Recordings missing",
-    numeric: true,
-    narrow: true,
-    cell: ({ recordings_missing }) => none(recordings_missing),
-    text: ({ recordings_missing }) => recordings_missing,
-  },
-  {
-    id: "missing_bytes",
-    title: "Bytes missing",
-    numeric: true,
-    narrow: true,
-    cell: ({ missing_bytes }) => none(missing_bytes),
-    text: ({ missing_bytes }) => missing_bytes,
-  },
+  numbers("events", "Events"),
+  numbers("errors", "Undecodable", none),
+  numbers("conflicting_ids", "Conflicting ids", none),
+  numbers("duplicates", "Repeated"),
+  numbers("recordings_missing", "Recordings missing", none),
+  numbers("missing_bytes", "Bytes missing", none),
   {
     id: "audit_off",
     title: "Audit",
@@ -391,31 +359,10 @@ const DESTINATIONS: Column<Destination>[] = [
       ingested_at == null ? <span className="soft">nothing yet</span> : <Instant at={ingested_at} />,
     text: ({ ingested_at }) => ingested_at,
   },
-  { id: "sent", title: "Sent", numeric: true, narrow: true, cell: ({ sent }) => count(sent), text: ({ sent }) => sent },
-  {
-    id: "filtered",
-    title: "Left out",
-    numeric: true,
-    narrow: true,
-    cell: ({ filtered }) => count(filtered),
-    text: ({ filtered }) => filtered,
-  },
-  {
-    id: "dead_letters",
-    title: "Not taken",
-    numeric: true,
-    narrow: true,
-    cell: ({ dead_letters }) => none(dead_letters),
-    text: ({ dead_letters }) => dead_letters,
-  },
-  {
-    id: "behind_events",
-    title: "Waiting",
-    numeric: true,
-    narrow: true,
-    cell: ({ behind_events }) => count(behind_events),
-    text: ({ behind_events }) => behind_events,
-  },
+  numbers("sent", "Sent"),
+  numbers("filtered", "Left out"),
+  numbers("dead_letters", "Not taken", none),
+  numbers("behind_events", "Waiting"),
   {
     id: "why",
     title: "Why",
@@ -483,30 +430,9 @@ function Streams({ rows, samples }: { rows: Stream[]; samples: Sample[] | undefi
       text: ({ last_ingested_at }) => last_ingested_at,
     },
     { id: "lag", title: "Waiting", numeric: true, narrow: true, cell: (stream) => count(lag(stream)), text: lag },
-    {
-      id: "records",
-      title: "Messages",
-      numeric: true,
-      narrow: true,
-      cell: ({ records }) => count(records),
-      text: ({ records }) => records,
-    },
-    {
-      id: "missing",
-      title: "Offsets missing",
-      numeric: true,
-      narrow: true,
-      cell: ({ missing }) => none(missing),
-      text: ({ missing }) => missing,
-    },
-    {
-      id: "errors",
-      title: "Undecodable",
-      numeric: true,
-      narrow: true,
-      cell: ({ errors }) => none(errors),
-      text: ({ errors }) => errors,
-    },
+    numbers("records", "Messages"),
+    numbers("missing", "Offsets missing", none),
+    numbers("errors", "Undecodable", none),
     {
       id: "offsets",
       title: "Offsets",
@@ -533,15 +459,8 @@ function Streams({ rows, samples }: { rows: Stream[]; samples: Sample[] | undefi
 
 const TABLES: Column<TableStanding>[] = [
   { id: "table", title: "Table", cell: ({ table }) => table, text: ({ table }) => table },
-  { id: "rows", title: "Rows", numeric: true, narrow: true, cell: ({ rows }) => count(rows), text: ({ rows }) => rows },
-  {
-    id: "files",
-    title: "Files",
-    numeric: true,
-    narrow: true,
-    cell: ({ files }) => count(files),
-    text: ({ files }) => files,
-  },
+  numbers("rows", "Rows"),
+  numbers("files", "Files"),
   {
     id: "bytes",
     title: "Size",
@@ -550,22 +469,8 @@ const TABLES: Column<TableStanding>[] = [
     cell: (table) => bytes(table.bytes),
     text: (table) => table.bytes,
   },
-  {
-    id: "files_due",
-    title: "Files to put together",
-    numeric: true,
-    narrow: true,
-    cell: ({ files_due }) => count(files_due),
-    text: ({ files_due }) => files_due,
-  },
-  {
-    id: "log_entries",
-    title: "Log entries",
-    numeric: true,
-    narrow: true,
-    cell: ({ log_entries }) => count(log_entries),
-    text: ({ log_entries }) => log_entries,
-  },
+  numbers("files_due", "Files to put together"),
+  numbers("log_entries", "Log entries"),
 ];
 
 const Tables = ({ rows }: { rows: TableStanding[] }) => (

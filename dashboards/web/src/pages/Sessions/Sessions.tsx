@@ -7,7 +7,20 @@ import { Table } from "../../ui/Table";
 import { Title } from "../../ui/Title";
 import { columns } from "./columns";
 
-const NAMES = ["actor", "target", "state", "link", "reason", "request", "from", "to", "after"] as const;
+const NAMES = [
+  "actor",
+  "target",
+  "reason",
+  "approver",
+  "request",
+  "state",
+  "link",
+  "gateway",
+  "recording",
+  "from",
+  "to",
+  "after",
+] as const;
 
 const STATES: [string, string][] = [
   ["running", "running"],
@@ -22,6 +35,19 @@ const LINKS: [string, string][] = [
   ["gateway_review", "gateway review"],
   ["policy", "policy"],
   ["ticket", "ticket"],
+];
+
+const GATEWAYS: [string, string][] = [
+  ["teleport", "Teleport"],
+  ["boundary", "Boundary"],
+  ["hoop", "hoop.dev"],
+  ["asciicast", "others"],
+];
+
+const RECORDINGS: [string, string][] = [
+  ["recorded", "recorded"],
+  ["announced", "stored elsewhere"],
+  ["none", "none"],
 ];
 
 /** Who was in there, why, who said yes: pages of sessions, the latest first. */
@@ -45,9 +71,12 @@ export default function Sessions() {
         <TextFilter label="Person" placeholder="exact name" {...filter("actor")} />
         <TextFilter label="Target" placeholder="exact name" {...filter("target")} />
         <TextFilter label="Reason contains" {...filter("reason")} />
+        <TextFilter label="Approver" placeholder="exact name" {...filter("approver")} />
         <TextFilter label="Request" placeholder="id" {...filter("request")} />
         <ChoiceFilter label="State" choices={STATES} {...filter("state")} />
         <ChoiceFilter label="Link" choices={LINKS} {...filter("link")} />
+        <ChoiceFilter label="Gateway" choices={GATEWAYS} {...filter("gateway")} />
+        <ChoiceFilter label="Recording" choices={RECORDINGS} {...filter("recording")} />
         <InstantFilter label="From" {...filter("from")} />
         <InstantFilter label="Before" {...filter("to")} />
       </Filters>

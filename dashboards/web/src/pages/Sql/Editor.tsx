@@ -18,7 +18,12 @@ const theme = EditorView.theme({
   ".cm-scroller": { fontFamily: "var(--mono)", minHeight: "120px" },
   ".cm-content": { caretColor: "var(--text)" },
   ".cm-cursor": { borderLeftColor: "var(--text)" },
-  ".cm-gutters": { backgroundColor: "var(--back)", borderRight: "1px solid var(--line)", color: "var(--soft)" },
+  ".cm-gutters": {
+    backgroundColor: "var(--back)",
+    borderRight: "1px solid var(--line)",
+    color: "var(--soft)",
+    minHeight: "120px",
+  },
   ".cm-activeLine, .cm-activeLineGutter": { backgroundColor: "transparent" },
   "&.cm-focused .cm-selectionBackground, .cm-selectionBackground": {
     backgroundColor: "light-dark(#cfe3ec, #2b4a58) !important",
