@@ -87,7 +87,8 @@ test: lint compose web ## The one test command: formatting, clippy, every test, 
 	python3 -B -m unittest discover -s tests/siem
 	python3 -B -m unittest discover -s tests/open
 	cargo test --workspace
-	@! command -v npm >/dev/null || npm --prefix dashboards/web run --silent test
+	@! command -v npm >/dev/null || \
+	  CUSTODY_SCREENSHOTS=$${CUSTODY_SCREENSHOTS:-$(CARGO_TARGET_DIR)/screenshots} npm --prefix dashboards/web run --silent test
 
 kafka: ## Fetch the Apache Kafka that the tests run against, and print its folder
 	@tests/kafka/fetch.sh

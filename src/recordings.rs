@@ -214,6 +214,9 @@ pub(crate) async fn replay(config: &Config, args: &Replay) -> Result<(), Failure
     tokio::spawn(async move {
         shutdown::wait(stop).await;
         cancel.store(true, Ordering::Release);
+        // Where the terminal is gone, crossterm looks for keys for ever, and never comes back to be told.
+        tokio::time::sleep(PATIENCE).await;
+        std::process::exit(130);
     });
     if args.follow {
         return follow(&desk, args, cancelled).await;
@@ -250,6 +253,9 @@ async fn on_terminal(play: impl FnOnce() -> io::Result<Ending> + Send + 'static)
     let played = tokio::task::spawn_blocking(play).await;
     Ok(played.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))?)
 }
+
+/// A player that was told to end has so long to do so.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// How often it is looked whether more of a recording has come.
 const LOOK_EVERY: Duration = Duration::from_millis(200);

@@ -193,8 +193,10 @@ struct Found {
 }
 
 const FOUND: &str = "
-  SELECT finding, report, key, title, explanation, session_id, person, raised_at, count(*) OVER () AS findings
-  FROM findings WHERE state <> 'closed' AND coalesce(handled, 'open') = 'open'
+  SELECT
+    finding, coalesce(report, '') AS report, coalesce(key, '') AS key, title, explanation, session_id, person, raised_at,
+    count(*) OVER () AS findings
+  FROM findings WHERE finding IS NOT NULL AND state <> 'closed' AND coalesce(handled, 'open') = 'open'
   ORDER BY raised_at DESC, finding LIMIT $named";
 
 /// Reports by week, and what is taken of a week's rows.
@@ -289,7 +291,7 @@ impl Engine {
                 .filter(|one| !is_approved(&one.links) && one.session.started_at >= Some(Time(from)))
                 .cloned()
                 .collect();
-            unapproved.sort_by(|a, b| b.session.started_at.cmp(&a.session.started_at));
+            unapproved.sort_by_key(|linked| std::cmp::Reverse(linked.session.started_at));
             unapproved.truncate(usize::try_from(NAMED).unwrap_or_default());
             let unapproved = SessionGroup {
                 count: counted.iter().map(|Counted { of, .. }| of.sessions - of.approved).sum(),

@@ -142,6 +142,8 @@ struct Use {
     started_at: Option<Time>,
     request_id: String,
     link_method: String,
+    reason_by: Option<String>,
+    approved_at: Option<Time>,
 }
 
 /// A session that can have used a request.
@@ -152,11 +154,14 @@ struct Named {
 
 impl Use {
     /// Two gateways may have a request of the same id: a session carries that of its own, or, as a stream of another kind
-    /// of gateway, that of the gateway before it. By ticket and by person it may be linked to another gateway's.
-    fn is_of(&self, request: &Request) -> bool {
-        let is_carried = matches!(self.link_method.as_str(), "explicit" | "gateway_review");
-        self.request_id == request.request.request_id
-            && (!is_carried || self.source == request.source || self.source == "asciicast")
+    /// of gateway, that of the gateway before it. What links it otherwise has the request's own words.
+    fn is_of(&self, of: &Request) -> bool {
+        let Request { source, request, .. } = of;
+        let is_same = match self.link_method.as_str() {
+            "explicit" | "gateway_review" => self.source == *source || self.source == "asciicast",
+            _ => self.reason_by == request.requester && self.approved_at == request.approved_at,
+        };
+        is_same && self.request_id == request.request_id
     }
 
     fn session(&self) -> (&str, Option<&str>, &str) {
@@ -318,14 +323,17 @@ impl Reading {
             self.links_of(&few, Some(candidates), NARROWED_MAX.max(10 * few.len())).await?
         };
         let links = links.filter(ident("request_id").in_list(ids, false))?;
-        let names = ["source", "cluster", "session_id", "started_at", "request_id", "link_method"];
-        self.rows(links.select(columns(&names))?).await
+        self.rows(links.select(columns(USE))?).await
     }
 }
 
 /// How far from a request's access a session lies at most that a ticket links to it: what `session_access` says, and a
 /// minute.
 const NEAR_US: i64 = 86_460 * 1_000_000;
+
+/// The columns of [`Use`].
+const USE: &[&str] =
+    &["source", "cluster", "session_id", "started_at", "request_id", "link_method", "reason_by", "approved_at"];
 
 /// The columns of [`Request`].
 const REQUEST: &[&str] = &[

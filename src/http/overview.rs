@@ -47,7 +47,7 @@ pub(super) async fn get_overview(
     let question = (days, chrono::Utc::now().date_naive());
     let work = async {
         let found = async { Ok(state.engine.overview(days, state.bounds.time).await?) };
-        let overview = state.overviews.get(&state.engine, question, found).await?;
+        let overview = state.overviews.get((&state.engine, state.bounds.time), question, found).await?;
         let count = overview.latest.len() + overview.unapproved.latest.len() + overview.running.latest.len();
         Ok((Json(overview.as_ref().clone()), Ended::rows(count as u64)))
     };
@@ -67,7 +67,7 @@ pub(super) async fn get_weeks(
     let question = chrono::Utc::now().date_naive();
     let work = async {
         let found = async { Ok(state.engine.weeks(state.bounds.time).await?) };
-        let weeks = state.weeks.get(&state.engine, question, found).await?;
+        let weeks = state.weeks.get((&state.engine, state.bounds.time), question, found).await?;
         Ok((Json(weeks.as_ref().clone()), Ended::rows(weeks.weeks.len() as u64)))
     };
     state.during(from, asked_for("overview weeks", None), work).await

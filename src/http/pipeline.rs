@@ -83,7 +83,7 @@ pub(super) async fn get_pipeline(
 ) -> Result<Json<Pipeline>, ApiError> {
     let work = async {
         let arrival = async { Ok(state.engine.arrival(state.bounds.time).await?) };
-        let arrival = state.arrivals.get(&state.engine, (), arrival).await?;
+        let arrival = state.arrivals.get((&state.engine, state.bounds.time), (), arrival).await?;
         let destinations = forward::statuses(&state.engine, &state.config).await?;
         let tables = Table::ALL.map(|table| TableStanding::of(table, &state));
         let tables = futures::future::try_join_all(tables).await?;

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use custody_query::{Engine, Versions};
+use custody_query::{Engine, QueryError, Versions};
 use tokio::sync::Mutex;
 
 use crate::exit::Failure;
@@ -34,8 +34,25 @@ impl<Q, A> Default for Remembered<Q, A> {
 }
 
 impl<Q: PartialEq, A> Remembered<Q, A> {
-    /// The answer to a question: the one that was given, if the ledger is as it was; else one that is worked out.
+    /// The answer to a question: the one that was given, if the ledger is as it was; else one that is worked out. Waiting
+    /// for somebody else's counts towards the time.
     pub(super) async fn get(
+        &self,
+        (engine, time): (&Engine, Option<Duration>),
+        question: Q,
+        work: impl Future<Output = Result<A, Failure>>,
+    ) -> Result<Arc<A>, Failure> {
+        let answer = self.answer(engine, question, work);
+        match time {
+            None => answer.await,
+            Some(time) => {
+                let in_time = tokio::time::timeout(time, answer).await;
+                in_time.unwrap_or_else(|_| Err(QueryError::Timeout(time).into()))
+            }
+        }
+    }
+
+    async fn answer(
         &self,
         engine: &Engine,
         question: Q,

@@ -3,11 +3,12 @@
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::support::custody::{Custody, binary, say, stderr};
+use crate::support::custody::{Custody, binary, say, stderr, wait_until};
 
 /// The ledger of a demo that ran for some seconds, made once for all tests. A static is never dropped, so a child removes
 /// the folder: its standard input ends when this process does, however it ends.
@@ -223,6 +224,48 @@ fn replay_begins_where_a_text_was_on_the_screen() {
     assert!(text.contains("status=0"), "{text}");
 }
 
+#[test]
+fn a_replay_ends_with_its_terminal() {
+    const TEST: &str = "a_replay_ends_with_its_terminal";
+    if Command::new("script").arg("--version").stdout(Stdio::null()).status().is_err() {
+        crate::support::custody::skip(TEST, "script(1) of util-linux is not there");
+        return;
+    }
+    let custody = Custody::existing(demo());
+    let clean = session(&custody, "reason LIKE 'Investigating dashboard latency%'");
+    let id = clean["session_id"].as_str().expect("an id");
+    let replay =
+        format!("{} --data {} replay {id} --at-match journalctl", env!("CARGO_BIN_EXE_custody"), demo().display());
+    let mut terminal = in_terminal(&format!("stty rows 30 cols 120; echo pid=$$; exec {replay}"));
+    let (mut shown, mut output) = (terminal.stdout.take().expect("a pipe"), [0; 4096]);
+    let mut text = String::new();
+    while !text.contains("PAUSED") {
+        match std::io::Read::read(&mut shown, &mut output).expect("output") {
+            0 => panic!("it ended: {text}"),
+            read => text.push_str(&String::from_utf8_lossy(&output[..read])),
+        }
+    }
+    let (_, rest) = text.split_once("pid=").expect("its number");
+    let process = format!("/proc/{}/stat", rest.lines().next().expect("a line").trim());
+    // What has ended and was not yet asked how is a zombie.
+    let is_there = || std::fs::read_to_string(&process).is_ok_and(|state| !state.contains(") Z "));
+    assert!(is_there());
+    // Whoever closes the window ends what has its other side.
+    terminal.kill().expect("it can be ended");
+    terminal.wait().expect("its end");
+    wait_until("the replay to end", Duration::from_secs(60), || match is_there() {
+        true => Err("it is there".to_owned()),
+        false => Ok(()),
+    });
+}
+
+/// A command line in a terminal of its own.
+fn in_terminal(within: &str) -> Child {
+    let mut command = Command::new("script");
+    command.args(["--quiet", "--return", "--command", within, "/dev/null"]).env("TERM", "xterm-256color");
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("script")
+}
+
 /// What a terminal was sent by a replay of a session of the demo, left with `q` once a text was there; its settings are
 /// asked before and after. `None`, which is said, where there is no terminal to be had.
 fn replayed(test: &str, options: &[&str], until: &str) -> Option<String> {
@@ -236,14 +279,7 @@ fn replayed(test: &str, options: &[&str], until: &str) -> Option<String> {
     let options: Vec<String> = options.iter().map(|option| format!("'{option}'")).collect();
     let replay =
         format!("{} --data {} replay {id} {}", env!("CARGO_BIN_EXE_custody"), demo().display(), options.join(" "));
-    let within = format!("stty rows 30 cols 120; stty -g; {replay}; echo status=$?; stty -g");
-    let mut child = Command::new("script")
-        .args(["--quiet", "--return", "--command", &within, "/dev/null"])
-        .env("TERM", "xterm-256color")
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .expect("script");
+    let mut child = in_terminal(&format!("stty rows 30 cols 120; stty -g; {replay}; echo status=$?; stty -g"));
     let mut typed = child.stdin.take().expect("a pipe");
     let mut shown = child.stdout.take().expect("a pipe");
     let (mut output, mut buffer, mut quit) = (Vec::new(), [0; 4096], false);

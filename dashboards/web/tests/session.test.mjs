@@ -1,6 +1,10 @@
 import assert from "node:assert/strict";
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { test } from "node:test";
-import { ask, measured, shows, withPage } from "./browser.mjs";
+import { pathToFileURL } from "node:url";
+import { ask, measured, picture, shows, withPage } from "./browser.mjs";
 import { APPROVED, day, LONGEST, story } from "./demo.mjs";
 
 const timeline = (page) => page.getByRole("slider", { name: "Time of the recording" });
@@ -196,4 +200,35 @@ test("session: without a recording, its evidence and events are there all the sa
     await page.getByText("There is nothing to play").waitFor();
     await page.getByRole("region", { name: "What happened" }).getByText("session.start").waitFor();
   });
+});
+
+test("session: the page that is downloaded plays from the disk, and asks no server", async () => {
+  const folder = await mkdtemp(join(tmpdir(), "custody-web-"));
+  try {
+    const file = join(folder, "session.html");
+    await withPage({ acceptDownloads: true }, async (page) => {
+      await page.goto(APPROVED);
+      await page.getByRole("button", { name: "Download" }).click();
+      const item = page.getByRole("menuitem", { name: /page/i });
+      const [download] = await Promise.all([page.waitForEvent("download"), item.click()]);
+      await download.saveAs(file);
+    });
+    await withPage({}, async (page) => {
+      const asked = [];
+      page.on("request", (request) => asked.push(request.url()));
+      await page.goto(pathToFileURL(file).href);
+      await page.getByRole("row", { name: "Approved by bob@example.com" }).waitFor();
+      await page.locator(".ap-player").click();
+      // To a tenth of it.
+      await page.keyboard.press("1");
+      await shows(page, "journalctl -u web-app");
+      await picture(page, "downloaded");
+      assert.deepEqual(
+        asked.filter((url) => !/^(file|data|blob):/.test(url)),
+        [],
+      );
+    });
+  } finally {
+    await rm(folder, { recursive: true, force: true });
+  }
 });

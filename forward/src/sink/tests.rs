@@ -98,7 +98,7 @@ async fn deliver(delivery: &Delivery<dyn Sink>, items: &[Item]) -> Vec<Dead> {
 }
 
 /// Delivers until the destination is in a state, and then no more. Gives why it is.
-async fn deliver_until(delivery: &Delivery<dyn Sink>, items: &[Item], is: fn(&State) -> bool) -> String {
+async fn deliver_until(delivery: &Delivery<dyn Sink>, items: &[Item], is: impl Fn(&State) -> bool) -> String {
     let (stop, mut stopped) = watch::channel(false);
     let mut state = delivery.state();
     let watched = async {

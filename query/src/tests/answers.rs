@@ -115,8 +115,11 @@ async fn the_sessions_of_a_request_are_those_that_session_access_has() {
         let (source, id) = (listed.request.source, listed.request.request.request_id);
         let rows = world
             .ask(&format!(
-                "SELECT DISTINCT source || ' ' || session_id, link_method <> 'inferred' FROM session_access WHERE request_id = '{id}' \
-                 AND (link_method NOT IN ('explicit', 'gateway_review') OR source = '{source}') ORDER BY 1"
+                "SELECT DISTINCT a.source || ' ' || a.session_id, a.link_method <> 'inferred' FROM session_access a \
+                 JOIN access_requests r ON r.request_id = a.request_id AND r.source = '{source}' \
+                 WHERE a.request_id = '{id}' AND CASE WHEN a.link_method IN ('explicit', 'gateway_review') \
+                 THEN a.source = r.source ELSE a.reason_by = r.requester AND a.approved_at = r.approved_at END \
+                 ORDER BY 1"
             ))
             .await;
         let expected: BTreeSet<&str> = rows.iter().filter_map(|row| row.split(" | ").next()).collect();

@@ -41,9 +41,9 @@ export function withFound(searched: Searched, found: Found[]): Searched {
   return { sessions, count, progress, end };
 }
 
-/** Opens the session at the second of a hit. */
+/** Opens the session when the text has just come: to a hundredth of a second, and never before. */
 export function hrefOf({ session_id, source, channel, from_us }: Hit): string {
-  const params = new URLSearchParams({ at: String(Math.floor(from_us / 1e5) / 10), source });
+  const params = new URLSearchParams({ at: String((Math.floor(from_us / 1e4) + 1) / 100), source });
   if (channel != null) params.set("channel", channel);
   return `/sessions/${encodeURIComponent(session_id)}?${params}`;
 }

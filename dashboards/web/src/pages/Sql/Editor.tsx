@@ -65,7 +65,8 @@ const typedOver = EditorView.domEventHandlers({
 interface Props {
   value: string;
   onChange: (value: string) => void;
-  onRun: () => void;
+  /** Is given what stands there: it may have been typed just now. */
+  onRun: (sql: string) => void;
   /** Tables with their columns, as far as they are known. */
   schema: Record<string, string[]> | undefined;
 }
@@ -97,8 +98,8 @@ export default function Editor({ value, onChange, onRun, schema }: Props) {
             keymap.of([
               {
                 key: "Mod-Enter",
-                run: () => {
-                  props.current.onRun();
+                run: ({ state }) => {
+                  props.current.onRun(state.doc.toString());
                   return true;
                 },
               },

@@ -76,8 +76,8 @@ export default function Sql() {
   }, [setDraft]);
   useEffect(() => () => asking.current?.abort(), []);
 
-  const run = async () => {
-    const sql = draft.trim();
+  const run = async (text: string) => {
+    const sql = text.trim();
     if (sql === "") return;
     asking.current?.abort();
     const controller = new AbortController();
@@ -136,11 +136,11 @@ export default function Sql() {
       <Title>SQL</Title>
       <div className={classes.editor}>
         <Suspense fallback={<Loading what="Loading the editor" />}>
-          <Editor value={draft} onChange={setDraft} onRun={() => void run()} schema={tables.data} />
+          <Editor value={draft} onChange={setDraft} onRun={(sql) => void run(sql)} schema={tables.data} />
         </Suspense>
       </div>
       <div className={classes.bar}>
-        <Button size="xs" onClick={() => void run()} loading={answer?.state === "running"}>
+        <Button size="xs" onClick={() => void run(draft)} loading={answer?.state === "running"}>
           Run
         </Button>
         <span className="soft">Ctrl+Enter</span>
