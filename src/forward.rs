@@ -30,7 +30,7 @@ use crate::activity::now;
 use crate::config::Config;
 use crate::exit::Failure;
 use cursor::{Cursor, Moved, position_of};
-use feed::{Chunk, Position};
+use feed::{Ahead, Chunk, Position};
 use known::Known;
 
 pub(crate) use operate::{DestinationStatus, command, statuses};
@@ -48,7 +48,7 @@ const MOVE_EVERY: Duration = Duration::from_secs(1);
 const COUNT_EVERY: Duration = Duration::from_secs(15);
 
 /// Sessions whose access is looked up at once.
-const SESSIONS_AT_ONCE: usize = 500;
+const SESSIONS_AT_ONCE: usize = 2500;
 
 /// One of `[[forward]]`: where events are forwarded to.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -363,6 +363,7 @@ struct Forwarder<'a> {
     delivery: &'a Delivery<dyn Sink>,
     follower: Follower,
     known: Known,
+    ahead: Ahead,
     cursor: Cursor,
     /// Number of the step that this process is at; 0 where the destination is not its own.
     step: i64,
@@ -398,6 +399,7 @@ impl<'a> Forwarder<'a> {
             delivery,
             follower: ledger.follower(Table::Events)?,
             known: Known::default(),
+            ahead: Ahead::default(),
             cursor: Cursor::open(ledger, &destination.name).await?,
             step: 0,
             lease: Duration::from_secs(destination.takeover_seconds),
@@ -448,6 +450,7 @@ impl<'a> Forwarder<'a> {
             return Ok(false);
         }
         (self.step, self.position) = (found.step, position_of(&found)?);
+        self.ahead = Ahead::default();
         self.commit().await
     }
 
@@ -516,7 +519,8 @@ impl<'a> Forwarder<'a> {
                     let at = self.position.clone();
                     let is_thorough = std::mem::take(&mut is_thorough);
                     let to = (self.destination, self.filter);
-                    prepare(self.engine, &self.follower, &mut self.known, to, at, is_thorough).await?
+                    let kept = (&mut self.known, &mut self.ahead);
+                    prepare(self.engine, &self.follower, kept, to, at, is_thorough).await?
                 }
             };
             let Some(ready) = ready else {
@@ -532,10 +536,10 @@ impl<'a> Forwarder<'a> {
             let (engine, follower) = (self.engine.clone(), self.follower.clone());
             let to = (self.destination, self.filter);
             let behind = ready.position.clone();
-            let mut known = std::mem::take(&mut self.known);
+            let mut kept = (std::mem::take(&mut self.known), std::mem::take(&mut self.ahead));
             let mut preparing = std::pin::pin!(async move {
-                let prepared = prepare(&engine, &follower, &mut known, to, behind, false).await;
-                (prepared, known)
+                let prepared = prepare(&engine, &follower, (&mut kept.0, &mut kept.1), to, behind, false).await;
+                (prepared, kept)
             });
             let mut prepared = None;
             let mut tick = tokio::time::interval(self.lease / 3);
@@ -584,11 +588,11 @@ impl<'a> Forwarder<'a> {
                 }
                 written = self.position.clone();
             }
-            let (prepared, known) = match prepared {
+            let (prepared, kept) = match prepared {
                 Some(prepared) => prepared,
                 None => preparing.await,
             };
-            self.known = known;
+            (self.known, self.ahead) = kept;
             next = prepared?;
             // What is not worth a file of its own waits for more.
             let is_little = |next: &Ready| !next.items.is_empty() && next.items.len() < CHUNK_EVENTS / 2;
@@ -631,7 +635,7 @@ impl<'a> Forwarder<'a> {
 async fn prepare(
     engine: &Engine,
     follower: &Follower,
-    known: &mut Known,
+    (known, ahead): (&mut Known, &mut Ahead),
     (destination, filter): (&Destination, &Filter),
     position: Position,
     is_thorough: bool,
@@ -640,7 +644,7 @@ async fn prepare(
         return look_again(engine, destination, filter, again).await.map(Some);
     }
     let Some(Chunk { mut events, mut position }) =
-        feed::next(engine, follower, &position, CHUNK_EVENTS, is_thorough).await?
+        feed::next(engine, follower, ahead, &position, CHUNK_EVENTS, is_thorough).await?
     else {
         return Ok(None);
     };
@@ -937,7 +941,7 @@ mod tests {
                 let (source, fact) = &facts[at];
                 let time = T + number as i64 * MINUTE;
                 world.comes_from(*source, time, fact.clone()).await;
-                let span = Span { since: time, behind: None, until: time, kind: None };
+                let span = Span { since: time, behind: None, until: time, kind: None, is_short: false };
                 let events = world.engine.events_in(span, 10).await.unwrap();
                 assert!(!events.is_empty());
                 let heard = known.hear(&events, world.engine.versions().await.unwrap().events);

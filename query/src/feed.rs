@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use arrow::array::AsArray;
-use arrow::datatypes::DataType;
+use arrow::datatypes::{DataType, TimestampMicrosecondType};
 use custody_schemas::columns::{EventColumns, RowContext, StoredEvent, read_events};
 use custody_schemas::event::Kind;
 use custody_schemas::record::Origin;
@@ -12,15 +12,16 @@ use custody_schemas::table::{PARTITION_COLUMN, Table};
 use custody_schemas::time::{Micros, date_of};
 use datafusion::common::{DFSchema, ScalarValue};
 use datafusion::execution::runtime_env::RuntimeEnv;
-use datafusion::logical_expr::{Expr, ident, lit};
+use datafusion::logical_expr::{Expr, SortExpr, ident, lit};
 use datafusion::physical_plan::PhysicalExpr;
 use datafusion::prelude::SessionContext;
 use futures::future::BoxFuture;
 use serde::{Deserialize, Serialize};
 
-use crate::engine::{AsOf, Engine, Limits, Versions, context};
+use crate::engine::{AsOf, Engine, Limits, Reading, Versions, context};
 use crate::error::QueryError;
 use crate::functions::{Vocabulary, Words};
+use crate::narrowed::any_of;
 use crate::sessions::{LinkedSession, Time, columns, list};
 
 /// The place of an event in the order of ingestion.
@@ -75,6 +76,21 @@ pub struct Span<'a> {
     pub until: Micros,
     /// of this kind, where one is named.
     pub kind: Option<Kind>,
+    /// It has about as many as are wanted: see [`Engine::times_in`]. Otherwise it is looked first how far they go.
+    pub is_short: bool,
+}
+
+/// What orders events by their ingestion.
+const ORDER: [&str; 5] = ["ingested_at", "topic", "partition", "offset", "index"];
+
+fn in_order() -> Vec<SortExpr> {
+    ORDER.map(|column| ident(column).sort(true, false)).to_vec()
+}
+
+/// When an event was taken in.
+#[derive(Deserialize)]
+struct At {
+    ingested_at: Time,
 }
 
 /// Facts that became known: see [`Engine::facts_after`].
@@ -136,6 +152,38 @@ impl Predicate {
     }
 }
 
+impl Span<'_> {
+    /// The condition of its events of a day.
+    fn on(&self, day: i32) -> Expr {
+        let mut condition = ident(PARTITION_COLUMN).eq(lit(ScalarValue::Date32(Some(day))));
+        condition = condition.and(ident("ingested_at").between(instant(self.since), instant(self.until)));
+        if let Some(kind) = self.kind {
+            condition = condition.and(ident("kind").eq(lit(kind.as_str())));
+        }
+        match self.behind {
+            Some(place) => condition.and(place.behind()),
+            None => condition,
+        }
+    }
+}
+
+impl Reading {
+    /// The days of which a span may have events, counted from 1970, in order.
+    async fn days_in(&self, Span { since, behind, until, .. }: Span<'_>) -> Result<Vec<i32>, QueryError> {
+        #[derive(Deserialize)]
+        struct Day {
+            day: i32,
+        }
+        let first = date_of(behind.map_or(since, |place| place.ingested_at.max(since)));
+        let day = |day| ScalarValue::Date32(Some(day));
+        let values = HashMap::from([("first", day(first)), ("last", day(date_of(until)))]);
+        let days = "SELECT DISTINCT CAST(date AS INT) AS day FROM events
+                    WHERE date BETWEEN $first AND $last ORDER BY day";
+        let days: Vec<Day> = self.rows(self.sql(days, values).await?).await?;
+        Ok(days.into_iter().map(|Day { day }| day).collect())
+    }
+}
+
 impl Engine {
     /// A condition on the columns of `events`: `kind LIKE 'session.%' AND person(actor) <> 'robot'`.
     ///
@@ -152,43 +200,21 @@ impl Engine {
     ///
     /// As [`Engine::query`].
     pub fn events_in<'a>(&'a self, span: Span<'a>, most: usize) -> BoxFuture<'a, Result<Vec<StoredEvent>, QueryError>> {
-        let Span { since, behind, until, kind } = span;
-        #[derive(Deserialize)]
-        struct Day {
-            day: i32,
-        }
-        #[derive(Deserialize)]
-        struct At {
-            ingested_at: Time,
-        }
         Box::pin(async move {
             let reading = self.read(AsOf::Newest, None).await?;
-            let first = date_of(behind.map_or(since, |place| place.ingested_at.max(since)));
-            let day = |day| ScalarValue::Date32(Some(day));
-            let values = HashMap::from([("first", day(first)), ("last", day(date_of(until)))]);
-            let days = "SELECT DISTINCT CAST(date AS INT) AS day FROM events
-                        WHERE date BETWEEN $first AND $last ORDER BY day";
-            let days: Vec<Day> = reading.rows(reading.sql(days, values).await?).await?;
             let mut events = Vec::new();
-            for Day { day } in days {
+            for day in reading.days_in(span).await? {
                 // A day at a time: what is put in order is bounded by it.
-                let mut condition = ident(PARTITION_COLUMN).eq(lit(ScalarValue::Date32(Some(day))));
-                condition = condition.and(ident("ingested_at").between(instant(since), instant(until)));
-                if let Some(kind) = kind {
-                    condition = condition.and(ident("kind").eq(lit(kind.as_str())));
-                }
-                if let Some(place) = behind {
-                    condition = condition.and(place.behind());
-                }
-                let order = ["ingested_at", "topic", "partition", "offset", "index"];
-                let in_order = || order.map(|column| ident(column).sort(true, false)).to_vec();
+                let mut condition = span.on(day);
                 let left = most.saturating_sub(events.len());
                 // How far they go is found by what orders them alone: rows are wide, and those beyond are many.
-                let keys = reading.table(Table::Events.name(), condition.clone()).await?.select(columns(&order))?;
-                let keys = keys.sort(in_order())?.limit(left.saturating_sub(1), Some(1))?;
-                let last: Vec<At> = reading.rows(keys).await?;
-                if let Some(At { ingested_at }) = last.first() {
-                    condition = condition.and(ident("ingested_at").lt_eq(instant(ingested_at.0)));
+                if !span.is_short {
+                    let keys = reading.table(Table::Events.name(), condition.clone()).await?.select(columns(&ORDER))?;
+                    let keys = keys.sort(in_order())?.limit(left.saturating_sub(1), Some(1))?;
+                    let last: Vec<At> = reading.rows(keys).await?;
+                    if let Some(At { ingested_at }) = last.first() {
+                        condition = condition.and(ident("ingested_at").lt_eq(instant(ingested_at.0)));
+                    }
                 }
                 let rows = reading.table(Table::Events.name(), condition).await?;
                 for batch in reading.collect(rows.sort(in_order())?.limit(0, Some(left))?).await? {
@@ -199,6 +225,37 @@ impl Engine {
                 }
             }
             Ok(events)
+        })
+    }
+
+    /// Times between which about so many events of a span were taken in each, the first so many of them; none where the span
+    /// has no event.
+    ///
+    /// # Errors
+    ///
+    /// As [`Engine::query`].
+    pub fn times_in<'a>(
+        &'a self,
+        span: Span<'a>,
+        each: usize,
+        count: usize,
+    ) -> BoxFuture<'a, Result<Vec<Micros>, QueryError>> {
+        Box::pin(async move {
+            let reading = self.read(AsOf::Newest, None).await?;
+            for day in reading.days_in(span).await? {
+                let keys = reading.table(Table::Events.name(), span.on(day)).await?.select(columns(&ORDER))?;
+                let keys = keys.sort(in_order())?.limit(0, Some(each * count))?;
+                let batches = reading.collect(keys.select(columns(&["ingested_at"]))?).await?;
+                let times = batches.iter().map(|batch| batch.column(0).as_primitive::<TimestampMicrosecondType>());
+                let times: Vec<Micros> = times.flat_map(|times| times.iter().flatten()).collect();
+                let Some(last) = times.last().copied() else { continue };
+                let mut ends: Vec<Micros> =
+                    times.into_iter().skip(each.saturating_sub(1)).step_by(each.max(1)).collect();
+                ends.push(last);
+                ends.dedup();
+                return Ok(ends);
+            }
+            Ok(Vec::new())
         })
     }
 
@@ -216,18 +273,13 @@ impl Engine {
     ) -> BoxFuture<'a, Result<Vec<Fact>, QueryError>> {
         Box::pin(async move {
             let reading = self.read(AsOf::Newest, None).await?;
-            let any = |ids: &[&str]| ids.iter().map(|id| lit(*id)).collect::<Vec<_>>();
             let requests = Kind::ALL.into_iter().filter(|kind| kind.as_str().starts_with("request."));
             let requests = requests.map(|kind| lit(kind.as_str())).collect();
             let told = ident("kind").in_list(requests, false);
-            let rests_on = ident("event_id").in_list(any(event_ids), false);
+            let rests_on = any_of("event_id", event_ids);
             let decision = ident("kind").eq(lit(Kind::PolicyDecision.as_str()));
             // A decision without an id is known by that of its event.
-            let decision = decision.and(
-                ident("decision_id")
-                    .in_list(any(decision_ids), false)
-                    .or(ident("event_id").in_list(any(decision_ids), false)),
-            );
+            let decision = decision.and(any_of("decision_id", decision_ids).or(any_of("event_id", decision_ids)));
             let new = ident(PARTITION_COLUMN).gt_eq(lit(ScalarValue::Date32(Some(date_of(after)))));
             let new = new.and(ident("ingested_at").gt(instant(after)));
             let rows = reading.table(Table::Events.name(), new.and(told.or(rests_on).or(decision))).await?;

@@ -5,6 +5,8 @@
 //! over what the table has since a time, in the order of ingestion, and follows the commits from there. That may give
 //! events again; what it could leave out is said at [`OVERLAP_US`].
 
+use std::collections::VecDeque;
+
 use custody_ledger::{Commit, Follower};
 use custody_query::Engine;
 use custody_query::feed::{FeedPlace, Span};
@@ -59,6 +61,14 @@ fn is_zero(rows: &usize) -> bool {
     *rows == 0
 }
 
+/// While the past is gone over: times up to which what comes next was taken in, one for each chunk. To find the next one, all
+/// that there is of a day has to be looked at, so it is done for many at once.
+#[derive(Debug, Default)]
+pub(super) struct Ahead(VecDeque<Micros>);
+
+/// So many times are looked up at once.
+const AHEAD: usize = 20;
+
 /// Events, and the position behind them.
 #[derive(Debug)]
 pub(super) struct Chunk {
@@ -109,22 +119,30 @@ impl Position {
 pub(super) async fn next(
     engine: &Engine,
     follower: &Follower,
+    ahead: &mut Ahead,
     at: &Position,
     most: usize,
     is_thorough: bool,
 ) -> Result<Option<Chunk>, Failure> {
     let mut position = at.clone();
     if let Some(past) = &mut position.past {
-        let span = Span { since: past.since, behind: past.behind.as_ref(), until: Micros::MAX, kind: None };
-        let events = engine.events_in(span, most).await?;
-        match events.last() {
-            Some(last) => {
+        let behind = past.behind.clone();
+        let all = Span { since: past.since, behind: behind.as_ref(), until: Micros::MAX, kind: None, is_short: true };
+        loop {
+            if ahead.0.is_empty() {
+                ahead.0 = engine.times_in(all, most, AHEAD).await?.into();
+            }
+            let Some(until) = ahead.0.pop_front() else { break };
+            // None, where all of that time were given with those before.
+            let events = engine.events_in(Span { until, ..all }, most).await?;
+            if let Some(last) = events.last() {
                 past.behind = Some(FeedPlace::of(last));
                 position.newest = position.newest.max(last.ingested_at);
+                return Ok(Some(Chunk { events, position }));
             }
-            None => position.past = None,
         }
-        return Ok(Some(Chunk { events, position }));
+        position.past = None;
+        return Ok(Some(Chunk { events: Vec::new(), position }));
     }
     let mut events: Vec<StoredEvent> = Vec::new();
     while events.len() < most {
@@ -182,7 +200,8 @@ pub(super) async fn again(engine: &Engine, at: &Position, now: Micros, most: usi
         if past.since > until || past.behind.is_none() && due - past.since < MINUTE_US {
             continue;
         }
-        let span = Span { since: past.since, behind: past.behind.as_ref(), until, kind: Some(Kind::SessionStart) };
+        let kind = Some(Kind::SessionStart);
+        let span = Span { since: past.since, behind: past.behind.as_ref(), until, kind, is_short: false };
         let starts = engine.events_in(span, most).await?;
         *past = match starts.last().filter(|_| starts.len() >= most) {
             Some(last) => Past { since: past.since, behind: Some(FeedPlace::of(last)) },
