@@ -232,7 +232,7 @@ pub(crate) struct Sessions {
     /// Only sessions that began before this instant (RFC 3339)
     #[arg(long, value_name = "TIME", value_parser = parse_instant)]
     pub(crate) to: Option<i64>,
-    /// Only sessions with this text in the reason of their access
+    /// Only sessions with this text in the reason of their access, or in its ticket
     #[arg(long, value_name = "TEXT")]
     pub(crate) reason: Option<String>,
     /// Only sessions to which this person said yes
@@ -244,6 +244,9 @@ pub(crate) struct Sessions {
     /// Only sessions whose recording is here (recorded), stored elsewhere (announced), or neither (none)
     #[arg(long, value_name = "STATE")]
     pub(crate) recording: Option<String>,
+    /// Only sessions that a finding is about: open (not over, and nobody has dealt with it), a report (R02), any
+    #[arg(long, value_name = "WHICH")]
+    pub(crate) finding: Option<String>,
     /// At most this many, newest first (up to 1000)
     #[arg(long, default_value_t = 100)]
     pub(crate) limit: usize,

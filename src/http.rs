@@ -377,7 +377,7 @@ struct ListSessions {
     request: Option<String>,
     /// Linked in this way: `explicit`, `gateway_review`, `policy`, `ticket`, `inferred`, `none`.
     link: Option<String>,
-    /// Whose reason contains this text.
+    /// Whose reason or ticket contains this text.
     reason: Option<String>,
     /// To which this person said yes.
     approver: Option<String>,
@@ -385,6 +385,9 @@ struct ListSessions {
     gateway: Option<String>,
     /// Whose recording is here (`recorded`), stored elsewhere (`announced`), or neither (`none`).
     recording: Option<String>,
+    /// That a finding is about (see the view `findings`): `open` for those that are not over and that nobody has dealt with, a
+    /// report (`R02`) for those of it that are not over, `any`.
+    finding: Option<String>,
     /// Began at or after this instant (RFC 3339).
     from: Option<String>,
     /// Began before this instant (RFC 3339).
@@ -416,6 +419,7 @@ async fn list_sessions(
         approver: asked.approver,
         source: asked.gateway,
         recording: asked.recording,
+        finding: asked.finding,
         from: asked.from.as_deref().map(|text| instant("from", text)).transpose()?,
         to: asked.to.as_deref().map(|text| instant("to", text)).transpose()?,
         after: asked.after,

@@ -134,9 +134,9 @@ impl Shelf<'_> {
     /// What is known of the recordings of a session. What nobody has looked through yet, what has come since to one that is
     /// over, and one of which much has come since, is looked through now.
     async fn looked_through(&self, session_id: &str) -> Result<Vec<Indexed>, Absence> {
-        let due = self.due(session_id).await?;
+        let (due, indexed) = futures::try_join!(self.due(session_id), self.engine.indexed(session_id))?;
         if due.is_empty() {
-            return Ok(self.engine.indexed(session_id).await?);
+            return Ok(indexed);
         }
         self.look(session_id, due).await?;
         Ok(self.engine.indexed(session_id).await?)

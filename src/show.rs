@@ -118,6 +118,7 @@ pub(crate) async fn sessions(config: &Config, args: Sessions) -> Result<(), Fail
         approver: args.approver,
         source: args.gateway,
         recording: args.recording,
+        finding: args.finding,
         from: args.from.map(Time),
         to: args.to.map(Time),
         ..SessionFilter::default()

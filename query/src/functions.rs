@@ -14,6 +14,7 @@
 //!
 //! Those of `datafusion-functions-json` are there too: `json_get_str(detail, 'url')`, `detail ->> 'url'`.
 
+mod one_of;
 mod spans;
 mod text_union;
 mod words;
@@ -30,6 +31,7 @@ use datafusion::logical_expr::{
     AggregateUDF, ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
 };
 
+pub(crate) use self::one_of::{is_one_of, is_one_of_numbers};
 use self::spans::SpanFunction;
 use self::text_union::TextUnion;
 use self::words::WordFunction;

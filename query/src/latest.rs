@@ -11,12 +11,15 @@ use arrow::array::{AsArray, RecordBatch};
 use arrow::compute::concat_batches;
 use arrow::datatypes::TimestampMicrosecondType;
 use datafusion::dataframe::DataFrame;
-use datafusion::logical_expr::{Expr, ident, lit};
+use datafusion::functions::expr_fn::coalesce;
+use datafusion::logical_expr::{Expr, JoinType, ident, lit};
 
 use crate::engine::Reading;
 use crate::error::QueryError;
 use crate::narrowed::any_of;
-use crate::sessions::{Cursor, LinkedSession, Session, SessionFilter, Time, at, latest_first};
+use crate::sessions::{
+    Cursor, FoundSession, LinkedSession, Session, SessionFilter, Time, at, carries_none, keys_of, latest_first,
+};
 
 /// Parts that are taken first, for each session that is wanted.
 const PARTS_EACH: usize = 4;
@@ -33,14 +36,17 @@ const PARTS_GROWTH: usize = 8;
 /// Where a person or target has more sessions, they are not looked up first: the latest of all will do.
 const NAMED_MAX: usize = 5000;
 
-/// Sessions whose links are looked up at once, where it depends on them what is shown.
-const LINKED_AT_ONCE: usize = 200;
+/// Sessions whose links are looked up at first, where it depends on them what is shown, so many times as many next, and so
+/// many at once.
+const LINKED_FIRST: usize = 200;
+const LINKED_GROWTH: usize = 3;
+const LINKED_MAX: usize = 2500;
 
 /// Sessions that reach the latest.
-struct Reaching {
-    session_ids: BTreeSet<String>,
+pub(crate) struct Reaching {
+    pub(crate) session_ids: BTreeSet<String>,
     /// All that began after this time are among them; without a time all that there are.
-    after: Option<Time>,
+    pub(crate) after: Option<Time>,
 }
 
 impl Reading {
@@ -66,12 +72,19 @@ impl Reading {
         if filter.request_id.is_some() {
             return Ok(None);
         }
+        let found = self.found(filter).await?;
+        let running = match filter.state.as_deref() {
+            Some("running") => self.running().await?,
+            _ => None,
+        };
         while most <= PARTS_MAX {
-            let Reaching { session_ids, after } = self.reaching(filter, cursor, most).await?;
+            let reaching = self.reaching(filter, found.as_deref(), running.as_ref(), cursor, most).await?;
+            let Reaching { session_ids, after } = reaching;
             let ids: Vec<&str> = session_ids.iter().map(String::as_str).collect();
             let mut rows = self.table("sessions", any_of("session_id", &ids)).await?;
             let began_after = after.map(|after| ident("started_at").gt(at(after)));
-            for condition in [filter.of_sessions(cursor), began_after].into_iter().flatten() {
+            let found = found.as_deref().map(keys_of);
+            for condition in [filter.of_sessions(cursor), found, began_after].into_iter().flatten() {
                 rows = rows.filter(condition)?;
             }
             let rows = rows.sort(latest_first())?;
@@ -102,23 +115,30 @@ impl Reading {
         Ok(None)
     }
 
-    /// Sessions in their order, so many at once as are linked at once.
+    /// Sessions in their order, as many together as are linked at once.
     async fn in_blocks(&self, rows: DataFrame) -> Result<Vec<RecordBatch>, QueryError> {
         let schema = rows.schema().inner().clone();
         let rows = concat_batches(&schema, &self.collect(rows).await?);
         let rows = rows.map_err(|error| QueryError::Internal(error.to_string()))?;
-        let blocks = (0..rows.num_rows()).step_by(LINKED_AT_ONCE);
-        Ok(blocks.map(|at| rows.slice(at, LINKED_AT_ONCE.min(rows.num_rows() - at))).collect())
+        let (mut blocks, mut at, mut size) = (Vec::new(), 0, LINKED_FIRST);
+        while at < rows.num_rows() {
+            let block = rows.slice(at, size.min(rows.num_rows() - at));
+            at += block.num_rows();
+            size = (size * LINKED_GROWTH).min(LINKED_MAX);
+            blocks.push(block);
+        }
+        Ok(blocks)
     }
 
     /// Sessions of the parts that reach the latest, and that a filter may let through.
-    async fn reaching(
+    pub(crate) async fn reaching(
         &self,
         filter: &SessionFilter,
+        found: Option<&[FoundSession]>,
+        running: Option<&BTreeSet<String>>,
         cursor: Option<&Cursor>,
         most: usize,
     ) -> Result<Reaching, QueryError> {
-        let is_running = filter.state.as_deref() == Some("running");
         let mut conditions: Vec<Expr> =
             filter.source.iter().map(|source| ident("source").eq(lit(source.as_str()))).collect();
         let names = [
@@ -137,23 +157,19 @@ impl Reading {
                 conditions.push(any_of("session_id", &ids.into_iter().collect::<Vec<_>>()));
             }
         }
-        // A part that knows when a session began does not begin later itself.
+        if let Some(found) = found {
+            conditions.push(any_of("session_id", &found.iter().map(|of| of.session_id.as_str()).collect::<Vec<_>>()));
+        }
+        if let Some(running) = running {
+            conditions.push(any_of("session_id", &running.iter().map(String::as_str).collect::<Vec<_>>()));
+        }
         let until = [cursor.and_then(Cursor::started_at), filter.to].into_iter().flatten().min();
-        let part = |name: &str, first: &str, last: &str, is_over: Expr| {
-            let mut rows = self.part(name)?;
-            let within = [
-                until.map(|until| ident(first).lt_eq(at(until)).or(ident(first).is_null())),
-                filter.from.map(|from| ident(last).gt_eq(at(from))),
-                is_running.then(|| is_over.is_not_true()),
-            ];
-            for condition in within.into_iter().flatten().chain(conditions.iter().cloned()) {
-                rows = rows.filter(condition)?;
-            }
-            Ok::<_, QueryError>(rows.select(vec![ident("session_id"), ident(last).alias("last")])?)
-        };
-        let said = part("session_parts", "from_at", "till_at", ident("end_at").is_not_null())?;
-        let recorded = part("recording_parts", "first_at", "last_at", ident("has_end"))?;
-        let rows = said.union(recorded)?.sort(vec![ident("last").sort(false, false)])?.limit(0, Some(most))?;
+        let mut rows = self.parts_within(filter.from, until, filter.is_alone())?;
+        for condition in conditions {
+            rows = rows.filter(condition)?;
+        }
+        let rows = rows.select(vec![ident("session_id"), ident("last")])?;
+        let rows = rows.sort(vec![ident("last").sort(false, false)])?.limit(0, Some(most))?;
         let rows = self.collect(rows).await?;
         let count: usize = rows.iter().map(|batch| batch.num_rows()).sum();
         let mut reaching = Reaching { session_ids: BTreeSet::new(), after: None };
@@ -168,5 +184,53 @@ impl Reading {
             reaching.after = Some(Time(earliest.unwrap_or(i64::MIN)));
         }
         Ok(reaching)
+    }
+
+    /// Parts, of which every session that began within a time has one: `source`, `session_id` and `last`, the last instant that
+    /// a part knows of. Those of sessions that carry requests may be left out.
+    pub(crate) fn parts_within(
+        &self,
+        from: Option<Time>,
+        until: Option<Time>,
+        is_alone: bool,
+    ) -> Result<DataFrame, QueryError> {
+        // A part that knows when a session began does not begin later itself.
+        let part = |name: &str, first: &str, last: &str, other: Option<Expr>| {
+            let within = [
+                until.map(|until| ident(first).lt_eq(at(until)).or(ident(first).is_null())),
+                from.map(|from| ident(last).gt_eq(at(from))),
+            ];
+            let mut rows = self.part(name)?;
+            for condition in within.into_iter().flatten().chain(other) {
+                rows = rows.filter(condition)?;
+            }
+            Ok::<_, QueryError>(rows.select(vec![ident("source"), ident("session_id"), ident(last).alias("last")])?)
+        };
+        let said = part("session_parts", "from_at", "till_at", is_alone.then(carries_none))?;
+        Ok(said.union(part("recording_parts", "first_at", "last_at", None)?)?)
+    }
+
+    /// Among these are all sessions that go on, and those of which a day alone would say so; `None` where they are many. A
+    /// session goes on where no part of it knows of an end.
+    pub(crate) async fn running(&self) -> Result<Option<BTreeSet<String>>, QueryError> {
+        // Of those that are told, a day may know of the beginning alone, and another of the end.
+        let told = |condition: Expr| {
+            let rows = self.part("session_parts")?.filter(ident("said").and(condition))?;
+            let cluster = coalesce(vec![ident("cluster"), lit("")]).alias("place");
+            Ok::<_, QueryError>(rows.select(vec![ident("source"), cluster, ident("session_id")])?)
+        };
+        let keys = ["source", "place", "session_id"];
+        let open = told(ident("end_at").is_null().and(ident("imported").is_not_true()))?;
+        let open = open.join(told(ident("end_at").is_not_null())?, JoinType::LeftAnti, &keys, &keys, None)?;
+        let has_end = ident("has_end").and(ident("last_at").is_not_null());
+        let recorded = self.part("recording_parts")?.filter(ident("has_header").and(has_end.is_not_true()))?;
+        let mut running = BTreeSet::new();
+        for rows in [open, recorded] {
+            let ids = rows.select(vec![ident("session_id")])?.distinct()?;
+            let Some(ids) = self.few(ids, PARTS_MAX).await? else { return Ok(None) };
+            let ids = ids.iter().flat_map(|batch| batch.column(0).as_string::<i32>().iter().flatten());
+            running.extend(ids.map(str::to_owned));
+        }
+        Ok(Some(running))
     }
 }

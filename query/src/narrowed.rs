@@ -15,21 +15,26 @@ use datafusion::catalog::{MemTable, TableProvider};
 use datafusion::common::ScalarValue;
 use datafusion::dataframe::DataFrame;
 use datafusion::execution::registry::FunctionRegistry;
-use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, ident, lit};
+use datafusion::logical_expr::{Expr, JoinType, LogicalPlan, LogicalPlanBuilder, ident, lit};
 use serde::{Deserialize, Deserializer};
 
 use crate::engine::Reading;
 use crate::error::QueryError;
+use crate::functions::is_one_of;
+use crate::pages::instant;
 use crate::sessions::{Time, list};
-use crate::table::INSIDE;
 use crate::views;
 
-/// So many requests and correlation ids are looked up by themselves, and so many rows are taken for what the sessions
-/// name; where there are more, the view looks through all of them, within the bounds of a query.
-pub(crate) const NARROWED_MAX: usize = 1000;
+/// So many requests and correlation ids are looked up by themselves, and so many rows are taken for what the sessions name;
+/// where there are more, the view looks through all of them, within the bounds of a query.
+pub(crate) const NARROWED_MAX: usize = 20_000;
 
 /// How far before a session's start a decision near it may lie, in microseconds: what `session_access` says, and a minute.
 const NEAR_BEFORE_US: i64 = 16 * 60_000_000;
+
+/// How far from a session's start the access of a request lies at most that a ticket links to it: what `session_access` says,
+/// and a minute.
+pub(crate) const ACCESS_US: i64 = 86_460 * 1_000_000;
 
 /// How far after it.
 const NEAR_AFTER_US: i64 = 2 * 60_000_000;
@@ -92,6 +97,12 @@ struct Carried {
     request_ids: Vec<String>,
 }
 
+/// A request that somebody made.
+#[derive(Debug, Deserialize)]
+struct Asked {
+    request_id: String,
+}
+
 /// A time; one that cannot be written in RFC 3339 (a year of five digits) is near to nothing.
 fn readable<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Time>, D::Error> {
     let text: Option<String> = Option::deserialize(deserializer)?;
@@ -99,8 +110,8 @@ fn readable<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Time>, 
 }
 
 impl Reading {
-    /// The rows of `session_access` of these sessions, whose rows of `sessions` may be known. Lists longer than `most`, which is [`NARROWED_MAX`], are not
-    /// narrowed.
+    /// The rows of `session_access` of these sessions, whose rows of `sessions` may be known. Lists longer than `most`, which
+    /// is [`NARROWED_MAX`], are not narrowed.
     pub(crate) async fn links_of(
         &self,
         session_ids: &[&str],
@@ -112,8 +123,21 @@ impl Reading {
             Some(sessions) => sessions,
             None => self.collect(self.table("sessions", of_sessions()).await?).await?,
         };
+        let links = self.over_links(self.view("session_access")?, session_ids, sessions, most).await?;
+        Ok(self.frame_of(LogicalPlanBuilder::from(links).alias("session_access")?.build()?).filter(of_sessions())?)
+    }
+
+    /// A plan over `session_access` that is asked of these sessions alone, whose rows of `sessions` these are.
+    pub(crate) async fn over_links(
+        &self,
+        plan: LogicalPlan,
+        session_ids: &[&str],
+        sessions: Vec<RecordBatch>,
+        most: usize,
+    ) -> Result<LogicalPlan, QueryError> {
         let leads: Vec<Leads> = Self::values(&sessions)?;
-        let parts = async { self.collect(self.part("request_parts")?.filter(of_sessions())?).await };
+        let of_sessions = any_of("session_id", session_ids);
+        let parts = async { self.collect(self.part("request_parts")?.filter(of_sessions)?).await };
         let (parts, (starts, requests), decisions) =
             futures::try_join!(parts, self.requests_for(&leads, most), self.decisions_for(session_ids, &leads, most))?;
         let tables = HashMap::from([
@@ -124,8 +148,7 @@ impl Reading {
             ("policy_decisions", self.held_or_all("policy_decisions", decisions)?),
         ]);
         let of = |name: &str| tables.get(name).map(|table| provider_as_source(table.clone()));
-        let links = views::in_place(self.view("session_access")?, &of)?;
-        Ok(self.frame_of(LogicalPlanBuilder::from(links).alias("session_access")?.build()?).filter(of_sessions())?)
+        views::in_place(plan, &of)
     }
 
     /// The starts of sessions that others have their credentials from, and the requests that may have given access; `None`
@@ -141,19 +164,32 @@ impl Reading {
         }
         let lent: Option<Vec<Carried>> = starts.as_deref().map(Self::values).transpose()?;
 
-        // Sessions that carry no request may be linked to any of the same person.
-        let persons: Vec<&str> =
-            leads.iter().filter(|of| of.request_ids.is_empty()).filter_map(|of| of.person.as_deref()).collect();
-        let mut asked: Option<Vec<Carried>> = Some(Vec::new());
-        if !persons.is_empty() {
-            let by_person = self.person("actor")?.in_list(persons.iter().copied().map(lit).collect(), false);
-            let creations = self.table("events", ident("kind").eq(lit("request.create")).and(by_person)).await?;
-            let creations = self.few(creations.select(vec![ident("request_ids")])?, most).await?;
-            asked = creations.as_deref().map(Self::values).transpose()?;
+        // Sessions that carry no request may be linked to any of the same person that gave access near their start: one of
+        // which nothing happened since, and whose end is past, did not, nor one of which all happened later.
+        let alone = || leads.iter().filter(|of| of.request_ids.is_empty());
+        let starts_of = || alone().filter_map(|of| of.started_at.map(|Time(at)| at));
+        let persons: BTreeSet<&str> = alone().filter_map(|of| of.person.as_deref()).collect();
+        let mut asked: Option<Vec<Asked>> = Some(Vec::new());
+        if let (Some(first), Some(last), false) = (starts_of().min(), starts_of().max(), persons.is_empty()) {
+            let first = instant(Time(first.saturating_sub(ACCESS_US)));
+            let last = instant(Time(last.saturating_add(ACCESS_US)));
+            let events = |condition: Expr| {
+                let named = self.part("request_events")?.filter(ident("request_id").is_not_null())?;
+                Ok::<_, QueryError>(named.filter(condition)?.select(vec![ident("request_id")])?)
+            };
+            let by_person = is_one_of(self.person("actor")?, persons);
+            let mut creations = events(ident("kind").eq(lit("request.create")).and(by_person))?;
+            let reaches = ident("at").gt_eq(first.clone()).or(ident("expires_at").gt_eq(first));
+            for condition in [reaches, ident("at").lt_eq(last)] {
+                let near = events(condition)?.select(vec![ident("request_id").alias("near_id")])?;
+                creations = creations.join(near, JoinType::LeftSemi, &["request_id"], &["near_id"], None)?;
+            }
+            asked = self.few(creations.distinct()?, most).await?.as_deref().map(Self::values).transpose()?;
         }
         let mut requests = None;
         if let (Some(lent), Some(asked)) = (lent, asked) {
-            let others = lent.iter().chain(&asked).flat_map(|carried| &carried.request_ids).map(String::as_str);
+            let lent = lent.iter().flat_map(|carried| &carried.request_ids);
+            let others = lent.chain(asked.iter().map(|asked| &asked.request_id)).map(String::as_str);
             let ids: BTreeSet<&str> = requests_of(leads).chain(others).collect();
             let ids: Vec<&str> = ids.into_iter().collect();
             if ids.len() <= most {
@@ -178,13 +214,12 @@ impl Reading {
         // More than are near any one session: the view says which are.
         let near: Vec<_> = leads.iter().filter_map(Leads::near).collect();
         let windows = windows(near.iter().map(|(_, _, at)| *at).collect());
-        let instant = |at: i64| lit(ScalarValue::TimestampMicrosecond(Some(at), Some("UTC".into())));
-        let within = windows.into_iter().map(|(from, to)| ident("occurred_at").between(instant(from), instant(to)));
+        let within =
+            windows.into_iter().map(|(from, to)| ident("occurred_at").between(instant(Time(from)), instant(Time(to))));
         if let Some(within) = within.reduce(Expr::or) {
             let persons: BTreeSet<&str> = near.iter().map(|near| near.0).collect();
             let targets: BTreeSet<&str> = near.iter().map(|near| near.1).collect();
-            let same = self.person("actor")?.in_list(persons.into_iter().map(lit).collect(), false);
-            let same = same.and(ident("target").in_list(targets.into_iter().map(lit).collect(), false));
+            let same = is_one_of(self.person("actor")?, persons).and(is_one_of(ident("target"), targets));
             let unnamed = ident("session_id").is_null().and(ident("outcome").eq(lit("allow")));
             wanted = wanted.or(within.and(same).and(unnamed));
         }
@@ -192,33 +227,30 @@ impl Reading {
     }
 
     /// Who a column names.
-    fn person(&self, column: &str) -> Result<Expr, QueryError> {
+    pub(crate) fn person(&self, column: &str) -> Result<Expr, QueryError> {
         Ok(self.context.udf("person")?.call(vec![ident(column)]))
     }
 
     /// The rows of `unique_events` of one session, but for `conflicting_id`, which other sessions' events have a say in.
     pub(crate) async fn events_of(&self, session_id: &str) -> Result<DataFrame, QueryError> {
         let of_session = || ident("session_id").eq(lit(session_id));
-        let Some(days) = self.days_of("session_parts", session_id).await? else {
+        let Some(days) = self.days_of(&["session_parts", "mentions"], session_id).await? else {
             return Ok(self.table("unique_events", of_session()).await?.drop_columns(&["conflicting_id"])?);
         };
-        // What was done inside lies on the days that say so; all else that names the session is looked for by its kind.
-        let inside = || INSIDE.map(lit).to_vec();
-        let events = self.context.table(Table::Events.name()).await?;
-        let there = events.clone().filter(ident("kind").in_list(inside(), false).and(days).and(of_session()))?;
-        let both = there.union(events.filter(ident("kind").in_list(inside(), true).and(of_session()))?)?;
-        let both = LogicalPlanBuilder::from(both.into_unoptimized_plan()).alias(Table::Events.name())?.build()?;
-        let rows = views::scans_replaced(self.view("unique_events")?, Table::Events.name(), &both)?;
+        let there = self.table(Table::Events.name(), days.and(of_session())).await?;
+        let there = LogicalPlanBuilder::from(there.into_unoptimized_plan()).alias(Table::Events.name())?.build()?;
+        let rows = views::scans_replaced(self.view("unique_events")?, Table::Events.name(), &there)?;
         Ok(self.frame_of(rows).drop_columns(&["conflicting_id"])?)
     }
 
-    /// On which days a session has rows that a part is made of, as a condition on them; `None` where nothing is kept that
+    /// On which days a session has rows that parts are made of, as a condition on them; `None` where nothing is kept that
     /// would say it sooner than the rows themselves.
-    pub(crate) async fn days_of(&self, part: &str, session_id: &str) -> Result<Option<Expr>, QueryError> {
-        if !self.snapshot.part(part).is_some_and(|part| part.is_kept()) {
+    pub(crate) async fn days_of(&self, parts: &[&str], session_id: &str) -> Result<Option<Expr>, QueryError> {
+        if !parts.iter().all(|part| self.snapshot.part(part).is_some_and(|part| part.is_kept())) {
             return Ok(None);
         }
-        let days = self.days_with(part, session_id).await?;
+        let days = futures::future::try_join_all(parts.iter().map(|part| self.days_with(part, session_id))).await?;
+        let days: BTreeSet<i32> = days.into_iter().flatten().collect();
         let days: Vec<Expr> = days.into_iter().map(|day| lit(ScalarValue::Date32(Some(day)))).collect();
         Ok(Some(if days.is_empty() { lit(false) } else { ident(PARTITION_COLUMN).in_list(days, false) }))
     }
@@ -240,7 +272,7 @@ impl Reading {
         Ok(self.frame_of(LogicalPlanBuilder::scan(name, provider_as_source(part), None)?.build()?))
     }
 
-    fn frame_of(&self, plan: LogicalPlan) -> DataFrame {
+    pub(crate) fn frame_of(&self, plan: LogicalPlan) -> DataFrame {
         DataFrame::new(self.context.state(), plan)
     }
 
@@ -278,10 +310,7 @@ fn requests_of(leads: &[Leads]) -> impl Iterator<Item = &str> {
 }
 
 pub(crate) fn any_of(column: &str, values: &[&str]) -> Expr {
-    match values {
-        [] => lit(false),
-        values => ident(column).in_list(values.iter().copied().map(lit).collect(), false),
-    }
+    is_one_of(ident(column), values.iter().copied())
 }
 
 fn unknown(name: &str) -> QueryError {

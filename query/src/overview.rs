@@ -6,23 +6,30 @@ use std::time::Duration;
 
 use custody_schemas::time::Micros;
 use datafusion::common::ScalarValue;
+use datafusion::dataframe::DataFrame;
+use datafusion::logical_expr::{ident, lit};
 use futures::future::BoxFuture;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::engine::{AsOf, Engine, Reading, Versions};
 use crate::error::QueryError;
+use crate::latest::Reaching;
+use crate::narrowed::any_of;
 use crate::reports::{Asked, report};
-use crate::sessions::{Link, LinkedSession, Time, list};
+use crate::sessions::{Link, LinkedSession, SessionFilter, Time, at, list};
 
 /// Days that an overview goes back at most.
 pub const OVERVIEW_DAYS_MAX: u32 = 366;
 
 /// Sessions that came last, as many as are shown.
-const LATEST: i64 = 10;
+const LATEST: usize = 10;
 
 /// Sessions and findings that are named; the others are counted.
-const NAMED: i64 = 5;
+const NAMED: usize = 5;
+
+/// Where the days have more parts of sessions, all sessions are looked at.
+const COUNTED_MAX: usize = 250_000;
 
 /// Weeks that are compared; the present is the last.
 const WEEKS: i64 = 8;
@@ -129,28 +136,6 @@ pub struct Week {
     /// M03: from request to first session, in seconds, of the requests made in the week: the median.
     pub request_to_session_s: Option<f64>,
 }
-
-/// Which sessions are shown, and how many go on.
-#[derive(Debug, Deserialize)]
-struct Shown {
-    source: String,
-    cluster: Option<String>,
-    session_id: String,
-    state: String,
-    place: i64,
-    of_state: i64,
-    states: i64,
-}
-
-const SHOWN: &str = "
-  SELECT * FROM (
-    SELECT source, cluster, session_id, state,
-      row_number() OVER (ORDER BY started_at DESC NULLS LAST, session_id, source, cluster) AS place,
-      row_number() OVER (PARTITION BY state ORDER BY started_at DESC NULLS LAST, session_id, source, cluster) AS of_state,
-      count(*) OVER (PARTITION BY state) AS states
-    FROM sessions
-  ) WHERE place <= $latest OR state = 'running' AND of_state <= $named
-  ORDER BY place";
 
 /// Sessions of a day, and those of them that are among the latest that nobody approved.
 #[derive(Debug, Deserialize)]
@@ -259,40 +244,28 @@ impl Engine {
             let days = days.clamp(1, OVERVIEW_DAYS_MAX);
             let from = first_day(days, now);
             let reading = self.read(AsOf::Newest, time).await?;
-            let (latest, named) = (ScalarValue::Int64(Some(LATEST)), ScalarValue::Int64(Some(NAMED)));
-            let counted = HashMap::from([("from", instant(from)), ("named", named.clone())]);
-            let counted: Vec<Counted> = reading.rows(reading.sql(COUNTED, counted).await?).await?;
-            let shown = HashMap::from([("latest", latest), ("named", named.clone())]);
-            let shown: Vec<Shown> = reading.rows(reading.sql(SHOWN, shown).await?).await?;
-            let found = HashMap::from([("named", named)]);
-            let found: Vec<Found> = reading.rows(reading.sql(FOUND, found).await?).await?;
+            let named = ScalarValue::Int64(Some(NAMED as i64));
+            let values = HashMap::from([("from", instant(from)), ("named", named.clone())]);
+            let all = SessionFilter::default();
+            let running = SessionFilter { state: Some("running".to_owned()), ..SessionFilter::default() };
+            let (found, count, running, latest) = futures::try_join!(
+                async { reading.rows::<Found>(reading.sql(FOUND, HashMap::from([("named", named)])).await?).await },
+                reading.goes_on(),
+                reading.first(&running, NAMED),
+                reading.first(&all, LATEST),
+            )?;
+            // By itself: it may need all the memory that a question has.
+            let counted: Vec<Counted> = reading.rows(reading.counted(Time(from), values).await?).await?;
+            let running = SessionGroup { count, latest: running };
 
-            let mut ids: Vec<&str> = shown.iter().map(|of| of.session_id.as_str()).collect();
-            ids.extend(counted.iter().flat_map(|of| &of.unapproved).map(String::as_str));
-            ids.sort_unstable();
-            ids.dedup();
+            let ids: Vec<&str> = counted.iter().flat_map(|of| &of.unapproved).map(String::as_str).collect();
             let linked = if ids.is_empty() { Vec::new() } else { reading.linked(&ids).await? };
-            let is = |of: &Shown, one: &LinkedSession| {
-                (&of.source, &of.cluster, &of.session_id)
-                    == (&one.session.source, &one.session.cluster, &one.session.session_id)
-            };
-            let those = |wanted: &dyn Fn(&Shown) -> bool| -> Vec<LinkedSession> {
-                let wanted = shown.iter().filter(|of| wanted(of));
-                wanted.filter_map(|of| linked.iter().find(|one| is(of, one)).cloned()).collect()
-            };
-            let is_running = |of: &Shown| of.state == "running" && of.of_state <= NAMED;
-            let running = SessionGroup {
-                count: shown.iter().find(|of| is_running(of)).map_or(0, |of| of.states),
-                latest: those(&is_running),
-            };
             let mut unapproved: Vec<LinkedSession> = linked
-                .iter()
-                .filter(|one| counted.iter().any(|of| of.unapproved.contains(&one.session.session_id)))
+                .into_iter()
                 .filter(|one| !is_approved(&one.links) && one.session.started_at >= Some(Time(from)))
-                .cloned()
                 .collect();
             unapproved.sort_by_key(|linked| std::cmp::Reverse(linked.session.started_at));
-            unapproved.truncate(usize::try_from(NAMED).unwrap_or_default());
+            unapproved.truncate(NAMED);
             let unapproved = SessionGroup {
                 count: counted.iter().map(|Counted { of, .. }| of.sessions - of.approved).sum(),
                 latest: unapproved,
@@ -305,7 +278,7 @@ impl Engine {
                 days,
                 from: Time(from),
                 at: Time(now),
-                latest: those(&|of| of.place <= LATEST),
+                latest,
                 by_day: counted.into_iter().map(|of| of.of).collect(),
                 unapproved,
                 running,
@@ -347,6 +320,39 @@ impl Engine {
 }
 
 impl Reading {
+    /// The sessions of each day since a time, by what gave access to them.
+    async fn counted(&self, from: Time, values: HashMap<&str, ScalarValue>) -> Result<DataFrame, QueryError> {
+        let counted = self.sql(COUNTED, values).await?;
+        let since = SessionFilter { from: Some(from), ..SessionFilter::default() };
+        let Reaching { session_ids, after: None } = self.reaching(&since, None, None, None, COUNTED_MAX).await? else {
+            return Ok(counted);
+        };
+        let ids: Vec<&str> = session_ids.iter().map(String::as_str).collect();
+        let sessions = any_of("session_id", &ids).and(ident("started_at").gt_eq(at(from)));
+        let sessions = self.collect(self.table("sessions", sessions).await?).await?;
+        let counted = self.over_links(counted.into_unoptimized_plan(), &ids, sessions, 10 * COUNTED_MAX).await?;
+        Ok(self.frame_of(counted))
+    }
+
+    /// How many sessions go on.
+    async fn goes_on(&self) -> Result<i64, QueryError> {
+        let mut condition = ident("state").eq(lit("running"));
+        if let Some(running) = self.running().await? {
+            let ids: Vec<&str> = running.iter().map(String::as_str).collect();
+            condition = condition.and(any_of("session_id", &ids));
+        }
+        let count = self.table("sessions", condition).await?.count().await?;
+        Ok(i64::try_from(count).unwrap_or(i64::MAX))
+    }
+
+    /// The first sessions that a filter lets through.
+    async fn first(&self, filter: &SessionFilter, count: usize) -> Result<Vec<LinkedSession>, QueryError> {
+        match self.latest(filter, None, count).await? {
+            Some(sessions) => Ok(sessions),
+            None => self.of_all(filter, None, count).await,
+        }
+    }
+
     /// A value for each week, of the rows that a report has.
     async fn measured(
         &self,

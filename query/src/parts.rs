@@ -66,6 +66,9 @@ pub(crate) const PARTS: &[Part] = &[
     part!("number_parts", Table::Frames, Some("session_id")),
     part!("target_parts", Table::Events, None),
     part!("command_parts", Table::Events, None),
+    part!("mentions", Table::Events, Some("session_id")),
+    part!("request_events", Table::Events, Some("request_id")),
+    part!("decision_events", Table::Events, None),
     // Whole rows, many of them where policies decide: they come in the order of their files, which is that of kind.
     part!("outline_events", Table::Events, None),
 ];

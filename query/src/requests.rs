@@ -1,23 +1,29 @@
 //! Access requests as typed values: pages of them, and everything known of one.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
+use datafusion::dataframe::DataFrame;
 use datafusion::execution::registry::FunctionRegistry;
 use datafusion::functions::expr_fn::{coalesce, lower, strpos};
-use datafusion::functions_nested::expr_fn::{array_has_any, make_array};
-use datafusion::logical_expr::{Expr, ident, lit};
+use datafusion::logical_expr::{Expr, JoinType, ident, lit};
 use futures::future::BoxFuture;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::engine::{AsOf, Bounds, Engine, Reading, Versions};
 use crate::error::QueryError;
-use crate::narrowed::NARROWED_MAX;
+use crate::functions::is_one_of;
+use crate::narrowed::{ACCESS_US, Few, NARROWED_MAX};
 use crate::pages::{self, By, PAGE_ROWS_MAX, instant};
 use crate::sessions::{AccessRequest, LinkedSession, Review, Time, columns};
 
 /// Sessions that used a request, as many as are shown.
 pub const USED_SESSIONS_MAX: usize = 200;
+
+/// Events whose requests are looked at first for a page, so many times as many next, and so many at most.
+const EVENTS_FIRST: usize = 1000;
+const EVENTS_GROWTH: usize = 6;
+const EVENTS_MAX: usize = 50_000;
 
 /// Which requests a page shows. Everything that is given must hold.
 #[derive(Debug, Clone, Default)]
@@ -146,6 +152,13 @@ struct Use {
     approved_at: Option<Time>,
 }
 
+/// An event that tells of a request.
+#[derive(Debug, Deserialize)]
+struct Told {
+    request_id: String,
+    at: Time,
+}
+
 /// A session that can have used a request.
 #[derive(Debug, Deserialize)]
 struct Named {
@@ -181,7 +194,7 @@ fn known_at() -> Expr {
     coalesce(vec![ident("created_at"), ident("approved_at"), instant(Time(0))])
 }
 
-fn place(request: &Request) -> Place {
+pub(crate) fn place(request: &Request) -> Place {
     let AccessRequest { created_at, approved_at, request_id, .. } = &request.request;
     (created_at.or(*approved_at).map_or(0, |Time(at)| at), request_id.clone(), request.source.clone())
 }
@@ -201,29 +214,15 @@ impl Engine {
             let count = count.clamp(1, PAGE_ROWS_MAX);
             let after: Option<Place> = filter.after.as_deref().map(pages::place).transpose()?;
             let reading = self.read(AsOf::Newest, Bounds::default().time).await?;
-            let now = Time(chrono::Utc::now().timestamp_micros());
-            let conditions = [
-                filter.state.map(|state| state.condition(now)),
-                filter.requester.as_deref().map(|requester| ident("requester").eq(lit(requester))),
-                filter
-                    .reason
-                    .as_deref()
-                    .map(|text| strpos(lower(ident("reason")), lit(text.to_lowercase())).gt(lit(0))),
-                filter.from.map(|from| known_at().gt_eq(instant(from))),
-                filter.to.map(|to| known_at().lt(instant(to))),
-                after.map(|(at, id, source)| pages::behind(&order(), vec![instant(Time(at)), lit(id), lit(source)])),
-            ];
-            let mut rows = reading.context.table("access_requests").await?;
-            for condition in conditions.into_iter().flatten() {
-                rows = rows.filter(condition)?;
-            }
-            let rows = rows.sort(pages::sorted(&order()))?.limit(0, Some(count + 1))?.select(columns(REQUEST))?;
-            let (requests, next) =
-                pages::page(reading.rows::<Request>(rows).await?, count, |last| pages::cursor(&place(last)));
+            let requests = match reading.latest_requests(filter, after.as_ref(), count + 1, EVENTS_FIRST).await? {
+                Some(requests) => requests,
+                None => reading.rows(reading.requests_of(filter, after.as_ref(), None, count + 1).await?).await?,
+            };
+            let (requests, next) = pages::page(requests, count, |last| pages::cursor(&place(last)));
             let uses = reading.uses(&requests).await?;
             let listed = requests.into_iter().map(|request| {
                 let firm = uses.iter().filter(|of| of.link_method != "inferred" && of.is_of(&request));
-                let sessions = firm.map(Use::session).collect::<std::collections::BTreeSet<_>>().len();
+                let sessions = firm.map(Use::session).collect::<BTreeSet<_>>().len();
                 ListedRequest { request, sessions }
             });
             Ok(RequestPage { requests: listed.collect(), next, versions: reading.versions })
@@ -272,7 +271,80 @@ impl Engine {
     }
 }
 
+impl RequestFilter {
+    /// Conditions on the columns of `access_requests`.
+    fn conditions(&self, after: Option<&Place>) -> Option<Expr> {
+        let now = Time(chrono::Utc::now().timestamp_micros());
+        let conditions = [
+            self.state.map(|state| state.condition(now)),
+            self.requester.as_deref().map(|requester| ident("requester").eq(lit(requester))),
+            self.reason.as_deref().map(|text| strpos(lower(ident("reason")), lit(text.to_lowercase())).gt(lit(0))),
+            self.from.map(|from| known_at().gt_eq(instant(from))),
+            self.to.map(|to| known_at().lt(instant(to))),
+            after.map(|(at, id, source)| {
+                pages::behind(&order(), vec![instant(Time(*at)), lit(id.as_str()), lit(source.as_str())])
+            }),
+        ];
+        conditions.into_iter().flatten().reduce(Expr::and)
+    }
+}
+
 impl Reading {
+    /// The first requests that a filter lets through behind a cursor, of those that another condition lets through.
+    pub(crate) async fn requests_of(
+        &self,
+        filter: &RequestFilter,
+        after: Option<&Place>,
+        other: Option<Expr>,
+        count: usize,
+    ) -> Result<DataFrame, QueryError> {
+        let mut rows = self.context.table("access_requests").await?;
+        for condition in filter.conditions(after).into_iter().chain(other) {
+            rows = rows.filter(condition)?;
+        }
+        Ok(rows.sort(pages::sorted(&order()))?.limit(0, Some(count))?.select(columns(REQUEST))?)
+    }
+
+    /// The same, among the requests of the latest events, so many at first; `None` where only a look at all of them can tell.
+    ///
+    /// A request is known since one of its events. Those known since a later one than the earliest that is looked at are
+    /// among the requests of these; the tests compare with a look at all.
+    pub(crate) async fn latest_requests(
+        &self,
+        filter: &RequestFilter,
+        after: Option<&Place>,
+        count: usize,
+        mut most: usize,
+    ) -> Result<Option<Vec<Request>>, QueryError> {
+        let until = after.map(|(at, ..)| Time(*at)).into_iter().chain(filter.to).min();
+        while most <= EVENTS_MAX {
+            let mut events = self.part("request_events")?.filter(ident("request_id").is_not_null())?;
+            let within = [
+                filter.from.map(|from| ident("at").gt_eq(instant(from))),
+                until.map(|until| ident("at").lt_eq(instant(until))),
+            ];
+            for condition in within.into_iter().flatten() {
+                events = events.filter(condition)?;
+            }
+            let events = events.select(columns(&["request_id", "at"]))?;
+            let latest: Vec<Told> =
+                self.rows(events.sort(vec![ident("at").sort(false, false)])?.limit(0, Some(most))?).await?;
+            let earliest = latest.last().filter(|_| latest.len() >= most).map(|last| last.at);
+            let named = is_one_of(ident("request_id"), latest.iter().map(|told| told.request_id.as_str()));
+            let known = earliest.map_or(named.clone(), |earliest| named.and(known_at().gt(instant(earliest))));
+            let requests: Vec<Request> = self.rows(self.requests_of(filter, after, Some(known), count).await?).await?;
+            // Those of which it is not known since when come last, whenever their events were.
+            if requests.len() >= count || earliest.is_none() && (until.is_none() || filter.from.is_some()) {
+                return Ok(Some(requests));
+            }
+            if earliest.is_none() {
+                break;
+            }
+            most *= EVENTS_GROWTH;
+        }
+        Ok(None)
+    }
+
     /// How sessions are linked to these requests.
     ///
     /// `session_access` is asked of the few sessions that can be: those that carry the id of a request, those whose
@@ -282,54 +354,66 @@ impl Reading {
         if requests.is_empty() {
             return Ok(Vec::new());
         }
-        let ids: Vec<Expr> = requests.iter().map(|of| lit(of.request.request_id.as_str())).collect();
-        let mut carried = ids.clone();
+        let ids = || requests.iter().map(|of| of.request.request_id.as_str());
+        let carry = |ids: Vec<&str>| {
+            let rows = self.part("request_parts")?.filter(is_one_of(ident("request_id"), ids))?;
+            Ok::<_, QueryError>(rows.filter(ident("session_id").is_not_null())?)
+        };
+        let mut carriers = carry(ids().collect())?.select(columns(&["session_id"]))?;
         if requests.iter().any(|of| of.source == "hoop") {
-            let of_hoop = ident("source").eq(lit("hoop")).and(ident("kind").eq(lit("session.start")));
-            let with_request = array_has_any(ident("request_ids"), make_array(ids.clone()));
-            let lenders = self.table("events", of_hoop.and(with_request)).await?;
-            let lenders = lenders.filter(ident("session_id").is_not_null())?.select(columns(&["session_id"]))?;
+            let starts = ident("source").eq(lit("hoop")).and(ident("start_event_id").is_not_null());
+            let lenders = carry(ids().collect())?.filter(starts)?.select(columns(&["session_id"]))?;
             let lenders: Vec<Named> = self.rows(lenders.distinct()?).await?;
-            carried.extend(lenders.into_iter().map(|of| lit(format!("session:{}", of.session_id))));
+            let lenders: Vec<String> = lenders.into_iter().map(|of| format!("session:{}", of.session_id)).collect();
+            let borrowers = carry(lenders.iter().map(String::as_str).collect())?.select(columns(&["session_id"]))?;
+            carriers = carriers.union(borrowers)?;
         }
-        let mut can_use = array_has_any(ident("request_ids"), make_array(carried));
-        let person = self.context.udf("person")?;
-        let persons: Vec<Expr> = requests
-            .iter()
-            .filter_map(|of| of.request.requester.as_deref())
-            .map(|of| person.call(vec![lit(of)]))
-            .collect();
         let approved: Vec<i64> = requests.iter().filter_map(|of| of.request.approved_at).map(|Time(at)| at).collect();
         let until = |of: &Request| {
             let ends = [of.request.expires_at, of.closed_at].into_iter().flatten().min().or(of.request.approved_at);
             ends.map(|Time(at)| at)
         };
         let until = requests.iter().filter(|of| of.request.approved_at.is_some()).filter_map(until).max();
+        let requesters: BTreeSet<&str> = requests.iter().filter_map(|of| of.request.requester.as_deref()).collect();
+        let person = self.context.udf("person")?;
+        let persons: Vec<Expr> = requesters.into_iter().map(|of| person.call(vec![lit(of)])).collect();
+        let mut others: Few = Some(Vec::new());
         if let (Some(from), Some(until), false) = (approved.iter().min(), until, persons.is_empty()) {
-            let (from, until) = (from.saturating_sub(NEAR_US), until.saturating_add(NEAR_US));
-            let at_the_time = ident("started_at").between(instant(Time(from)), instant(Time(until)));
-            let same = ident("person").in_list(persons, false);
-            can_use = can_use.or(ident("request_ids").is_null().and(at_the_time).and(same));
+            let (from, until) = (Time(from.saturating_sub(ACCESS_US)), Time(until.saturating_add(ACCESS_US)));
+            let actors = ["start_actor", "end_actor", "inside_actor"].map(|column| self.person(column));
+            let actors = actors.into_iter().collect::<Result<Vec<_>, _>>()?;
+            let same = actors.into_iter().map(|person| person.in_list(persons.clone(), false)).reduce(Expr::or);
+            let same = self.part("session_parts")?.filter(same.unwrap_or_default())?;
+            let same = same.select(vec![ident("session_id").alias("same_id")])?;
+            let there = self.parts_within(Some(from), Some(until), true)?.select(columns(&["session_id"]))?;
+            let there = there.join(same, JoinType::LeftSemi, &["session_id"], &["same_id"], None)?;
+            others = self.few(there.distinct()?, NARROWED_MAX).await?;
         }
-        let candidates = self.table("sessions", can_use).await?.limit(0, Some(NARROWED_MAX + 1))?;
-        let candidates = self.collect(candidates).await?;
-        let few: Vec<Named> = Self::values(&candidates)?;
-        let links = if few.len() > NARROWED_MAX {
-            self.context.table("session_access").await?
-        } else if few.is_empty() {
-            return Ok(Vec::new());
-        } else {
-            let few: Vec<&str> = few.iter().map(|of| of.session_id.as_str()).collect();
-            self.links_of(&few, Some(candidates), NARROWED_MAX.max(10 * few.len())).await?
+        let carriers = self.few(carriers.distinct()?, NARROWED_MAX).await?;
+        let links = match (carriers, others) {
+            (Some(carriers), Some(others)) => {
+                let (carriers, others): (Vec<Named>, Vec<Named>) = (Self::values(&carriers)?, Self::values(&others)?);
+                let named = |of: &Named| of.session_id.clone();
+                let (carriers, others) = (carriers.iter().map(named), others.iter().map(named));
+                let carriers: BTreeSet<String> = carriers.collect();
+                let all: BTreeSet<String> = carriers.iter().cloned().chain(others).collect();
+                let is_of = |ids: &BTreeSet<String>| is_one_of(ident("session_id"), ids.iter().map(String::as_str));
+                // A session that carries a request is linked to no other of the same person.
+                let can_use = is_of(&all).and(is_of(&carriers).or(ident("request_ids").is_null()));
+                let sessions = self.collect(self.table("sessions", can_use).await?).await?;
+                let few: Vec<Named> = Self::values(&sessions)?;
+                if few.is_empty() {
+                    return Ok(Vec::new());
+                }
+                let few: Vec<&str> = few.iter().map(|of| of.session_id.as_str()).collect();
+                self.links_of(&few, Some(sessions), NARROWED_MAX.max(10 * few.len())).await?
+            }
+            _ => self.context.table("session_access").await?,
         };
-        let links = links.filter(ident("request_id").in_list(ids, false))?;
+        let links = links.filter(is_one_of(ident("request_id"), ids()))?;
         self.rows(links.select(columns(USE))?).await
     }
 }
-
-/// How far from a request's access a session lies at most that a ticket links to it: what `session_access` says, and a
-/// minute.
-const NEAR_US: i64 = 86_460 * 1_000_000;
 
 /// The columns of [`Use`].
 const USE: &[&str] =

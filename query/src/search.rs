@@ -20,6 +20,7 @@ use utoipa::ToSchema;
 
 use crate::engine::{AsOf, Bounds, Engine, Reading};
 use crate::error::QueryError;
+use crate::functions::{is_one_of, is_one_of_numbers};
 use crate::sessions::{LinkedSession, Time, columns, data_bytes};
 
 /// The longest text or pattern that is looked for, in bytes.
@@ -495,7 +496,7 @@ impl Searching {
         if ids.is_empty() {
             return Ok(());
         }
-        let of_sessions = ident("session_id").in_list(ids.into_iter().map(lit).collect(), false);
+        let of_sessions = is_one_of(ident("session_id"), ids);
         let of_sessions = of_sessions.and(ident("error").is_null());
         let rows = self.reading.table(Table::IndexedRecordings.name(), of_sessions).await?;
         let rows =
@@ -537,7 +538,6 @@ async fn set_neighbours(reading: &Reading, hits: &mut [Hit], days: Days) -> Resu
     // One number for both: another recording with the same is found too, and not looked at.
     let key = |run: i64, number: i64| run % KEYS * KEYS + number % KEYS;
     let near = hits.iter().flat_map(|hit| [key(hit.run, hit.number - 1), key(hit.run, hit.number + 1)]);
-    let near: BTreeSet<i64> = near.collect();
     let sessions: BTreeSet<&str> = hits.iter().map(|hit| hit.session_id.as_str()).collect();
     let runs: BTreeSet<i64> = hits.iter().map(|hit| hit.run).collect();
     let keys = (ident("run") % lit(KEYS)) * lit(KEYS) + ident("number") % lit(KEYS);
@@ -546,7 +546,7 @@ async fn set_neighbours(reading: &Reading, hits: &mut [Hit], days: Days) -> Resu
         in_any("run", runs.into_iter().map(|run| (run, run))),
     ];
     let condition = there.into_iter().flatten().fold(on_days(days), Expr::and);
-    let condition = condition.and(keys.in_list(near.into_iter().map(lit).collect(), false));
+    let condition = condition.and(is_one_of_numbers(keys, near));
     let rows = reading.table(Table::IndexedTexts.name(), condition).await?;
     let rows = rows.select(columns(&["session_id", "run", "number", "text"]))?;
     let rows: Vec<Neighbour> = reading.rows(rows).await?;
@@ -723,9 +723,9 @@ impl Engine {
             let day = |day: Option<i32>| lit(ScalarValue::Date32(day));
             let first = recordings.iter().map(|recording| recording.first_day).min();
             let last = recordings.iter().map(|recording| recording.last_day).max();
-            let ids = recordings.iter().map(|recording| lit(recording.session_id.as_str())).collect();
+            let ids = recordings.iter().map(|recording| recording.session_id.as_str());
             let on_days = ident("date").between(day(first), day(last));
-            let mine = ident("source").eq(lit(one.source.as_str())).and(ident("session_id").in_list(ids, false));
+            let mine = ident("source").eq(lit(one.source.as_str())).and(is_one_of(ident("session_id"), ids));
             let rows = reading.table(Table::Frames.name(), on_days.and(mine)).await?;
             let mut batches = crate::engine::stream(rows).await?;
             let mut bytes = 0;

@@ -15,7 +15,7 @@ use custody_schemas::time::{Micros, Parsed, parse_rfc3339, to_rfc3339};
 use datafusion::common::ScalarValue;
 use datafusion::dataframe::DataFrame;
 use datafusion::functions::expr_fn::{coalesce, lower, strpos};
-use datafusion::functions_nested::expr_fn::array_has;
+use datafusion::functions_nested::expr_fn::{array_has, array_to_string};
 use datafusion::logical_expr::{Expr, JoinType, Operator, SortExpr, binary_expr, col, ident, lit};
 use futures::StreamExt;
 use futures::future::BoxFuture;
@@ -26,7 +26,8 @@ use utoipa::ToSchema;
 use crate::engine::{AsOf, Bounds, Engine, Reading, Versions};
 use crate::error::QueryError;
 use crate::format;
-use crate::narrowed::NARROWED_MAX;
+use crate::functions::is_one_of;
+use crate::narrowed::{NARROWED_MAX, any_of};
 
 /// An instant in microseconds since the Unix epoch, UTC; RFC 3339 when it is written out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, ToSchema)]
@@ -75,7 +76,7 @@ pub struct SessionFilter {
     pub to: Option<Time>,
     /// Linked to this access request, by whatever method.
     pub request_id: Option<String>,
-    /// This text stands in the reason of a link, upper or lower case.
+    /// This text stands in the reason of a link or in a ticket of it, upper or lower case.
     pub reason: Option<String>,
     /// Has a link of this method (`explicit`, `policy`, `ticket`, `inferred`), or is without any (`none`).
     pub link_method: Option<String>,
@@ -85,8 +86,22 @@ pub struct SessionFilter {
     pub source: Option<String>,
     /// `recorded`, `announced` or `none`.
     pub recording: Option<String>,
+    /// A finding is about it: `open` for those that are not over and that nobody has dealt with, the name of a report for
+    /// those of it that are not over, `any`.
+    pub finding: Option<String>,
     /// The cursor that the page before gave.
     pub after: Option<String>,
+}
+
+/// A session that a finding is about.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub(crate) struct FoundSession {
+    pub(crate) key: String,
+    pub(crate) session_id: String,
+}
+
+pub(crate) fn keys_of(found: &[FoundSession]) -> Expr {
+    is_one_of(ident("key"), found.iter().map(|of| of.key.as_str()))
 }
 
 /// The largest number of sessions on a page.
@@ -438,12 +453,11 @@ impl Engine {
             let Some(linked) = reading.link(sessions, None).await?.pop() else {
                 return Ok(None);
             };
-            let request_ids: Vec<Expr> =
-                linked.links.iter().filter_map(|link| link.request_id.as_deref()).map(lit).collect();
-            let of_requests = || ident("request_id").in_list(request_ids.clone(), false);
+            let request_ids: Vec<&str> = linked.links.iter().filter_map(|link| link.request_id.as_deref()).collect();
+            let of_requests = || any_of("request_id", &request_ids);
             let decision_events =
                 linked.links.iter().filter(|link| link.decision_id.is_some()).flat_map(|link| &link.link_event_ids);
-            let of_decisions = ident("event_id").in_list(decision_events.map(lit).collect(), false);
+            let of_decisions = is_one_of(ident("event_id"), decision_events.map(String::as_str));
             let requests = reading.table("access_requests", of_requests()).await?;
             let requests = requests.sort_by(vec![ident("created_at"), ident("request_id")])?;
             let reviews = reading.table("reviews", of_requests()).await?;
@@ -513,7 +527,7 @@ impl Engine {
             let reading = self.read(AsOf::Newest, Bounds::default().time).await?;
             let mut rows = reading.context.table(Table::Frames.name()).await?;
             rows = rows.filter(ident("session_id").eq(lit(session_id)).and(ident("source").eq(lit(source))))?;
-            if let Some(days) = reading.days_of("recording_parts", session_id).await? {
+            if let Some(days) = reading.days_of(&["recording_parts"], session_id).await? {
                 rows = rows.filter(days)?;
             }
             let mut frames = reading
@@ -558,8 +572,14 @@ impl SessionFilter {
             self.from.map(|from| ident("started_at").gt_eq(at(from))),
             self.to.map(|to| ident("started_at").lt(at(to))),
             after.map(Cursor::beyond),
+            self.is_alone().then(carries_none),
         ];
         own.into_iter().flatten().reduce(Expr::and)
+    }
+
+    /// Whether it lets through none but sessions without a link.
+    pub(crate) fn is_alone(&self) -> bool {
+        self.link_method.as_deref() == Some("none")
     }
 
     /// Conditions on the columns of `session_access`, which one link must meet.
@@ -569,7 +589,11 @@ impl SessionFilter {
             self.request_id.as_deref().map(|request| ident("request_id").eq(lit(request))),
             self.link_method.as_deref().map(|method| ident("link_method").eq(lit(method))),
             self.approver.as_deref().map(|approver| array_has(ident("approvers"), lit(approver))),
-            text.map(|text| strpos(lower(ident("reason")), lit(text)).gt(lit(0))),
+            text.map(|text| {
+                let stands_in = |words: Expr| strpos(lower(words), lit(text.as_str())).gt(lit(0)).is_true();
+                let tickets = array_to_string(ident("tickets"), lit("\n"));
+                stands_in(ident("reason")).or(stands_in(tickets))
+            }),
         ];
         of_links.into_iter().flatten().reduce(Expr::and)
     }
@@ -586,11 +610,17 @@ impl SessionFilter {
             self.request_id.as_ref().is_none_or(|request| link.request_id.as_ref() == Some(request))
                 && self.link_method.as_ref().is_none_or(|method| *method == link.link_method)
                 && self.approver.as_ref().is_none_or(|approver| link.approvers.contains(approver))
-                && text
-                    .as_ref()
-                    .is_none_or(|text| link.reason.as_ref().is_some_and(|reason| reason.to_lowercase().contains(text)))
+                && text.as_ref().is_none_or(|text| {
+                    link.reason.iter().chain(&link.tickets).any(|words| words.to_lowercase().contains(text))
+                })
         })
     }
+}
+
+/// What every session without a link meets, and every part of one: what carries a request is linked to it, but for hoop's,
+/// whose request may be another session.
+pub(crate) fn carries_none() -> Expr {
+    ident("request_ids").is_null().or(ident("source").eq(lit("hoop")))
 }
 
 /// The order of pages.
@@ -604,6 +634,17 @@ pub(crate) fn latest_first() -> Vec<SortExpr> {
 }
 
 impl Reading {
+    /// The sessions that the findings of a filter are about, where it asks for any.
+    pub(crate) async fn found(&self, filter: &SessionFilter) -> Result<Option<Vec<FoundSession>>, QueryError> {
+        let Some(finding) = filter.finding.as_deref() else { return Ok(None) };
+        let sql = "
+          SELECT DISTINCT key, session_id FROM findings
+          WHERE key IS NOT NULL AND session_id IS NOT NULL AND ($finding = 'any' OR state <> 'closed' AND (
+            report = $finding OR $finding = 'open' AND coalesce(handled, 'open') = 'open'
+          ))";
+        self.rows(self.sql(sql, HashMap::from([("finding", ScalarValue::from(finding))])).await?).await.map(Some)
+    }
+
     /// The first sessions of all that a filter lets through: the views are asked of every one of them.
     pub(crate) async fn of_all(
         &self,
@@ -612,7 +653,8 @@ impl Reading {
         count: usize,
     ) -> Result<Vec<LinkedSession>, QueryError> {
         let mut rows = self.context.table("sessions").await?;
-        if let Some(condition) = filter.of_sessions(after) {
+        let found = self.found(filter).await?.map(|found| keys_of(&found));
+        for condition in [filter.of_sessions(after), found].into_iter().flatten() {
             rows = rows.filter(condition)?;
         }
         if let Some(condition) = filter.of_links() {
@@ -650,8 +692,7 @@ impl Reading {
 
     /// The sessions of these ids with their links.
     pub(crate) async fn linked(&self, session_ids: &[&str]) -> Result<Vec<LinkedSession>, QueryError> {
-        let ids = session_ids.iter().map(|id| lit(*id)).collect();
-        let rows = self.collect(self.table("sessions", ident("session_id").in_list(ids, false)).await?).await?;
+        let rows = self.collect(self.table("sessions", any_of("session_id", session_ids)).await?).await?;
         self.link(Self::values(&rows)?, Some(rows)).await
     }
 

@@ -27,12 +27,9 @@
 WITH facts AS (
   SELECT
     source, cluster, event_id, kind, actor, delegator, reason, request_state, proposed_state, requested_roles,
-    expires_at, target, action,
-    request_ids[1] AS request_id,
-    coalesce(occurred_at, broker_at, ingested_at) AS at
-  FROM events
-  WHERE kind IN ('request.create', 'request.review', 'request.update', 'request.delete', 'request.expire')
-    AND request_ids[1] IS NOT NULL
+    expires_at, target, action, request_id, at
+  FROM request_events
+  WHERE request_id IS NOT NULL
 ),
 marked AS (
   SELECT

@@ -33,18 +33,10 @@ SELECT
   approver,
   approved_at,
   correlation_id,
-  reason IS NULL AND ticket IS NULL AND coalesce(
-    strpos(coalesce(json_get_json(detail, 'erased'), ''), 'reason') > 0
-    OR strpos(coalesce(json_get_json(detail, 'masked'), ''), 'reason') > 0, false
-  ) AS reason_withheld,
+  reason_withheld,
   expires_at,
   count(*) AS deliveries
-FROM events
-WHERE kind = 'policy.decision'
+FROM decision_events
 GROUP BY
   source, cluster, event_id, decision_id, occurred_at, actor, action, target, target_kind, outcome, policy_path,
-  policy_revision, reason, ticket, session_id, approver, approved_at, correlation_id, expires_at,
-  reason IS NULL AND ticket IS NULL AND coalesce(
-    strpos(coalesce(json_get_json(detail, 'erased'), ''), 'reason') > 0
-    OR strpos(coalesce(json_get_json(detail, 'masked'), ''), 'reason') > 0, false
-  )
+  policy_revision, reason, ticket, session_id, approver, approved_at, correlation_id, reason_withheld, expires_at

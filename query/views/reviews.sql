@@ -15,7 +15,7 @@ SELECT
   source,
   cluster,
   event_id,
-  request_ids[1] AS request_id,
+  request_id,
   CASE kind WHEN 'request.review' THEN 'review' ELSE 'update' END AS method,
   actor AS reviewer,
   delegator,
@@ -25,8 +25,8 @@ SELECT
   occurred_at AS at,
   expires_at,
   count(*) AS deliveries
-FROM events
+FROM request_events
 WHERE kind IN ('request.review', 'request.update')
 GROUP BY
-  source, cluster, event_id, request_ids[1], kind, actor, delegator, proposed_state, request_state, reason, occurred_at,
+  source, cluster, event_id, request_id, kind, actor, delegator, proposed_state, request_state, reason, occurred_at,
   expires_at

@@ -27,7 +27,8 @@ pub(super) struct OverviewOf {
 
 /// Who was in there last, what nobody approved, who is in there now, and which findings are open.
 ///
-/// It is worked out once for a state of the ledger: the same question is answered at once until more comes in.
+/// It is worked out once for a state of the ledger: the same question is answered at once until more comes in, and for four
+/// times as long as it took to work it out. `at` and `versions` say what an answer is made from.
 #[utoipa::path(get, path = "/api/v1/overview", tag = "overview", params(OverviewOf), responses(
     (status = 200, body = Overview), (status = 400, body = ErrorBody),
     (status = 408, body = ErrorBody, description = "It takes too long")

@@ -269,7 +269,7 @@ pub(super) async fn during<T>(
     }
 }
 
-/// The same of something that is done then.
+/// The same of something that may be done while that is written down, and is answered afterwards.
 async fn did<T>(
     state: &State,
     from: SocketAddr,
@@ -279,8 +279,9 @@ async fn did<T>(
     work: impl Future<Output = Result<T, ApiError>>,
 ) -> Result<T, ApiError> {
     let detail = serde_json::json!({ "source": which.source, "channel": which.channel }).to_string();
-    let entry = state.journal.begin(by(from, Activity { detail, ..asked_for(verb, Some(id)) })).await?;
-    let (done, entry) = during(entry, work).await?;
+    let begun = state.journal.begin(by(from, Activity { detail, ..asked_for(verb, Some(id)) }));
+    let (entry, done) = tokio::join!(begun, work);
+    let (done, entry) = during(entry?, std::future::ready(done)).await?;
     entry.end(Ok(Ended::default())).await;
     Ok(done)
 }

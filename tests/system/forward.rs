@@ -348,6 +348,10 @@ fn what_is_found_is_told_once_and_when_it_changes_and_the_heartbeat_is_heard() {
     pushed.push_events([start("s1", &[]), start("s2", &["r2"]), create]);
     assert_eq!(look(), "2 findings were raised, 0 changed, 0 are over; 2 are open in all");
     assert_eq!(look(), "0 findings were raised, 0 changed, 0 are over; 2 are open in all");
+    let listed = pushed.custody.stdout(["sessions", "--finding", "open", "--format", "ndjson"]);
+    assert_eq!(["s1", "s2"].map(|id| listed.contains(&format!("\"session_id\":\"{id}\""))), [true, true], "{listed}");
+    let none = pushed.custody.stdout(["sessions", "--finding", "R03", "--format", "ndjson"]);
+    assert_eq!(none, "");
     // Somebody says why; and the other was approved before it began, as is heard later.
     pushed.custody.stdout(["exception", "set", "R02", "teleport/s1", "--state", "explained", "--why", "a drill"]);
     let review = json!({"state": "APPROVED", "proposed_state": "APPROVED", "reviewer": "otto"});

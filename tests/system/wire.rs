@@ -358,6 +358,34 @@ fn whoever_does_not_speak_the_protocol_is_shown_the_door() {
     server.process.stop();
 }
 
+#[test]
+fn every_query_of_the_grafana_dashboards_is_answered() {
+    if !has_psql("every_query_of_the_grafana_dashboards_is_answered") {
+        return;
+    }
+    let custody = Custody::at("", &[]);
+    let (mut demo, client) = custody.demo();
+    wait_until("the story", PATIENCE, || match custody.try_count("sessions WHERE state = 'ended'") {
+        Ok(ended) if ended >= 10 => Ok(()),
+        other => Err(format!("{other:?}")),
+    });
+    let for_grafana = Custody::existing(custody.data()).section("[wire]\nlisten = \"127.0.0.1:0\"\n");
+    let mut server = serve(&for_grafana);
+    let listening = server.process.wait_for_log("serving address=");
+    let listening = listening.rsplit_once("address=").expect("found").1.trim();
+    let mut ask = Command::new("python3");
+    ask.arg("-B").arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/open/grafana_queries.py"));
+    ask.args(["--wire", &server.address.to_string(), "--custody", &format!("http://{listening}")]);
+    for metrics in [client.address().to_string(), listening.to_owned()] {
+        ask.args(["--metrics", &format!("http://{metrics}/metrics")]);
+    }
+    // The demo pushes nothing and forwards nothing.
+    let output = ask.args(["--without", "collect", "--without", "forward"]).output().expect("python3");
+    assert!(output.status.success(), "{}{}", String::from_utf8_lossy(&output.stdout), stderr(&output));
+    server.process.stop();
+    demo.stop();
+}
+
 /// What a client of version 3 begins with.
 fn startup() -> Vec<u8> {
     let body = b"\0\x03\0\0user\0ann\0\0";

@@ -29,15 +29,15 @@ test("sessions: a reason is looked for as it is typed, and the address keeps it"
   await withPage({}, async (page) => {
     await page.goto("/sessions");
     await rows(page).first().waitFor();
-    await page.getByLabel("Reason contains").fill("rotate app.log");
+    await page.getByLabel("Reason or ticket contains").fill("rotate app.log");
     await page.waitForURL(/reason=rotate/);
     await page.waitForFunction(() => document.querySelectorAll("tbody tr").length === 1);
     assert.match(await rows(page).innerText(), /OPS-1433 rotate app\.log/);
-    await page.getByLabel("Reason contains").fill("nobody has ever written this");
+    await page.getByLabel("Reason or ticket contains").fill("nobody has ever written this");
     await page.getByText("No session fits these filters").waitFor();
     await page.getByRole("button", { name: "Show all sessions" }).click();
     await rows(page).nth(1).waitFor();
-    assert.equal(await page.getByLabel("Reason contains").inputValue(), "");
+    assert.equal(await page.getByLabel("Reason or ticket contains").inputValue(), "");
   });
 });
 

@@ -3,9 +3,10 @@
 use std::collections::BTreeSet;
 
 use crate::dead_letters::{DeadLetterFilter, MessagePart, MessagePlace, SHOWN_BYTES_MAX};
+use crate::engine::AsOf;
 use crate::error::QueryError;
-use crate::requests::{RequestFilter, RequestState};
-use crate::sessions::Time;
+use crate::requests::{Request, RequestFilter, RequestState, place};
+use crate::sessions::{SessionFilter, Time};
 
 use super::gateways::gateways;
 use super::story::week;
@@ -73,6 +74,46 @@ async fn requests_are_narrowed_by_every_filter() {
     for (filter, expected) in cases {
         assert_eq!(requests(&world, &filter).await, expected, "{filter:?}");
     }
+}
+
+#[tokio::test]
+async fn the_latest_requests_are_those_that_a_look_at_all_gives() {
+    let mut facts = [week(), gateways()].concat();
+    // One whose making never came, and one of which it is not even known since when.
+    facts.push(review("r41", "bob", ("APPROVED", "APPROVED"), "Wed 11:00", "Wed 12:00"));
+    facts.push(review("r44", "bob", ("DENIED", "DENIED"), "Fri 18:00", "Fri 19:00"));
+    let world = World::of(&facts).await;
+    let reading = world.engine.read(AsOf::Newest, None).await.unwrap();
+    let day = |from: &str, to: &str| RequestFilter {
+        from: Some(Time(at(from))),
+        to: Some(Time(at(to))),
+        ..RequestFilter::default()
+    };
+    let filters = [
+        RequestFilter::default(),
+        RequestFilter { state: Some(RequestState::Denied), ..RequestFilter::default() },
+        RequestFilter { requester: Some("dave".to_owned()), ..RequestFilter::default() },
+        day("Tue 08:00", "Wed 13:00"),
+        RequestFilter { to: Some(Time(at("Wed 13:00"))), ..RequestFilter::default() },
+    ];
+    let mut answered = 0;
+    for filter in &filters {
+        let all = async |after: Option<&_>, count| -> Vec<Request> {
+            reading.rows(reading.requests_of(filter, after, None, count).await.unwrap()).await.unwrap()
+        };
+        let firsts = reading.requests_of(filter, None, None, 100).await.unwrap();
+        let cursors = reading.rows(firsts).await.unwrap().iter().step_by(2).map(place).collect::<Vec<_>>();
+        for after in std::iter::once(None).chain(cursors.iter().map(Some)) {
+            for (count, most) in [(1, 1), (2, 5), (100, 500)] {
+                let expected = all(after, count).await;
+                if let Some(latest) = reading.latest_requests(filter, after, count, most).await.unwrap() {
+                    assert_eq!(latest, expected, "{filter:?} {after:?} {count} {most}");
+                    answered += 1;
+                }
+            }
+        }
+    }
+    assert!(answered > 40, "{answered}");
 }
 
 #[tokio::test]
@@ -231,6 +272,11 @@ async fn the_overview_counts_what_the_views_have_and_names_the_latest() {
     assert_eq!(ids(&overview.unapproved.latest)[..3], ["s20", "s7", "s9"]);
     assert_eq!((overview.latest.len(), ids(&overview.latest)[0].as_str()), (10, "s20"));
     assert_eq!((overview.findings.count, overview.findings.latest[0].report.as_str()), (1, "R02"));
+    for (finding, expected) in [("open", vec!["s3"]), ("any", vec!["s3"]), ("R02", vec!["s3"]), ("R03", vec![])] {
+        let filter = SessionFilter { finding: Some(finding.to_owned()), ..SessionFilter::default() };
+        let page = world.engine.sessions(&filter, 10).await.unwrap();
+        assert_eq!(ids(&page.sessions), expected, "{finding}");
+    }
     // Only Friday: what began before is among the latest all the same.
     let friday = world.engine.overview_at(2, saturday, None).await.unwrap();
     assert_eq!((friday.by_day.len(), friday.latest.len()), (1, 10));

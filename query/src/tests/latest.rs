@@ -1,13 +1,14 @@
 //! That the latest sessions are the latest.
 
 use super::story::week;
-use super::world::{World, at};
+use super::world::{World, at, found};
 use crate::engine::{AsOf, Bounds};
 use crate::sessions::{Cursor, SessionFilter, Time};
 
 #[tokio::test]
 async fn the_latest_sessions_are_those_that_a_look_at_all_gives() {
-    let world = World::of(&week()).await;
+    let findings = ["R02/teleport/s1", "R02/teleport/s3"].map(found);
+    let world = World::of(&[week(), findings.to_vec()].concat()).await;
     let reading = world.engine.read(AsOf::Newest, Bounds::NONE.time).await.unwrap();
     let text = |text: &str| Some(text.to_owned());
     let filters = [
@@ -21,6 +22,7 @@ async fn the_latest_sessions_are_those_that_a_look_at_all_gives() {
         SessionFilter { link_method: text("inferred"), ..Default::default() },
         SessionFilter { approver: text("bob"), ..Default::default() },
         SessionFilter { reason: text("inc-78901 ORDERS"), ..Default::default() },
+        SessionFilter { finding: text("open"), ..Default::default() },
         SessionFilter { from: Some(Time(at("Mon 13:10"))), to: Some(Time(at("Fri 16:30"))), ..Default::default() },
     ];
     let mut answered = 0;

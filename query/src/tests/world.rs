@@ -69,6 +69,8 @@ pub(super) fn found(finding: &'static str) -> Fact {
         "custody",
         Event {
             correlation_id: Some(finding.into()),
+            target: finding.split_once('/').map(|(_, key)| key.into()),
+            session_id: finding.rsplit('/').next().map(Into::into),
             detail: detail.to_owned(),
             ..event(Kind::Finding, format!("finding-{finding}"), "Fri 16:00")
         },

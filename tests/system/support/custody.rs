@@ -249,6 +249,11 @@ impl Custody {
         self.serving(&["serve", "--listen", "127.0.0.1:0"])
     }
 
+    /// `custody demo`, and the address that it serves. Its topics and its broker are its own.
+    pub(crate) fn demo(&self) -> (Process, Client) {
+        self.serving(&["demo", "--listen", "127.0.0.1:0"])
+    }
+
     fn serving(&self, arguments: &[&str]) -> (Process, Client) {
         let mut process = self.start(Some("only"), arguments);
         let address = process.wait_for_log("serving address=");

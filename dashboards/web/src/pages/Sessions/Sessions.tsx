@@ -17,6 +17,7 @@ const NAMES = [
   "link",
   "gateway",
   "recording",
+  "finding",
   "from",
   "to",
   "after",
@@ -50,6 +51,11 @@ const RECORDINGS: [string, string][] = [
   ["none", "none"],
 ];
 
+const FINDINGS: [string, string][] = [
+  ["open", "open"],
+  ["any", "open, dealt with, or over"],
+];
+
 /** Who was in there, why, who said yes: pages of sessions, the latest first. */
 export default function Sessions() {
   const [filters, set] = useFilters(NAMES);
@@ -70,13 +76,14 @@ export default function Sessions() {
       <Filters>
         <TextFilter label="Person" placeholder="exact name" {...filter("actor")} />
         <TextFilter label="Target" placeholder="exact name" {...filter("target")} />
-        <TextFilter label="Reason contains" {...filter("reason")} />
+        <TextFilter label="Reason or ticket contains" {...filter("reason")} />
         <TextFilter label="Approver" placeholder="exact name" {...filter("approver")} />
         <TextFilter label="Request" placeholder="id" {...filter("request")} />
         <ChoiceFilter label="State" choices={STATES} {...filter("state")} />
         <ChoiceFilter label="Link" choices={LINKS} {...filter("link")} />
         <ChoiceFilter label="Gateway" choices={GATEWAYS} {...filter("gateway")} />
         <ChoiceFilter label="Recording" choices={RECORDINGS} {...filter("recording")} />
+        <ChoiceFilter label="Exception" choices={FINDINGS} {...filter("finding")} />
         <InstantFilter label="From" {...filter("from")} />
         <InstantFilter label="Before" {...filter("to")} />
       </Filters>
