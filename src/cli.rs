@@ -780,8 +780,8 @@ pub(crate) enum Bench {
     Replay(BenchReplay),
     /// From the ledger to a receiver: catching up after an outage, keeping up, and from the beginning
     ///
-    /// The receiver is Splunk's HTTP Event Collector as far as it is needed, on this machine; `custody forward run` is a
-    /// process of its own, whose CPU time and memory are told.
+    /// The receiver is Splunk's HTTP Event Collector, or Elasticsearch's bulk API, as far as it is needed, on this machine;
+    /// `custody forward run` is a process of its own, whose CPU time and memory are told.
     Forward(BenchForward),
 }
 
@@ -796,6 +796,22 @@ pub(crate) struct BenchForward {
     /// For how long keeping up with them is measured, for example 60s
     #[arg(long, value_name = "TIME", value_parser = parse_duration, default_value = "60s")]
     pub(crate) time: Duration,
+    /// Whose protocol the receiver speaks
+    #[arg(long, value_enum, default_value_t = Receiver::Splunk)]
+    pub(crate) to: Receiver,
+    /// A command that ships the same events from a file to the same receiver (of `--to elasticsearch`), to be measured
+    /// beside: it is given --lines and --url, and prints what it took as tests/siem/shippers.py does
+    #[arg(long, value_name = "COMMAND")]
+    pub(crate) peer: Option<String>,
+}
+
+/// What `custody bench forward` forwards to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Receiver {
+    /// HTTP Event Collector, events in Custody's own words
+    Splunk,
+    /// `_bulk`, events in the words of ECS
+    Elasticsearch,
 }
 
 #[derive(Debug, Args)]

@@ -1,6 +1,7 @@
 //! `custody bench forward`: from the ledger to a receiver, by a process of its own.
 
-use std::io::{Read, Write};
+use std::fs::File;
+use std::io::{BufWriter, Read, Write};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
@@ -8,17 +9,19 @@ use std::time::{Duration, Instant};
 
 use axum::body::Bytes;
 use axum::extract::State;
-use axum::routing::post;
+use axum::http::StatusCode;
+use axum::routing::{get, post};
 use custody_ingest::bench::{self, commits};
 use custody_ledger::{Ledger, Location};
 use custody_query::Engine;
 use custody_schemas::time::{Micros, Parsed, parse_rfc3339};
+use serde::Deserialize;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 use super::{cpu_time_of, rss_bytes_max_of};
 use crate::activity::now;
-use crate::cli::BenchForward;
+use crate::cli::{BenchForward, Receiver};
 use crate::config::Config;
 use crate::exit::Failure;
 use crate::maintain;
@@ -36,12 +39,32 @@ struct Received {
     bytes: u64,
     /// How long each event took from being taken in to its arrival, once they are of interest.
     waited: Option<Vec<Duration>>,
+    /// Where the events are kept, for others to send them.
+    kept: Option<BufWriter<File>>,
+}
+
+/// What a peer prints of itself.
+#[derive(Debug, Deserialize)]
+struct Peer {
+    shipper: String,
+    #[serde(default)]
+    events: u64,
+    #[serde(default)]
+    seconds: f64,
+    #[serde(default)]
+    cpu_seconds: f64,
+    #[serde(default)]
+    rss_bytes_max: u64,
+    error: Option<String>,
 }
 
 type Shared = Arc<Mutex<Received>>;
 
 /// `custody bench forward`
 pub(super) async fn run(config: &Config, args: &BenchForward) -> Result<(), Failure> {
+    if args.peer.is_some() && args.to != Receiver::Elasticsearch {
+        return Err(Failure::usage(anyhow::anyhow!("--peer speaks the bulk API: add --to elasticsearch")));
+    }
     let folder = tempfile::Builder::new().prefix("custody-bench-").tempdir()?;
     let data = folder.path().join("ledger");
     let ledger = Ledger::create(Location::parse(&data.to_string_lossy(), Default::default())?).await?;
@@ -50,14 +73,16 @@ pub(super) async fn run(config: &Config, args: &BenchForward) -> Result<(), Fail
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let port = listener.local_addr()?.port();
     let router = axum::Router::new()
-        .route("/services/collector/event", post(take))
+        .route("/services/collector/event", post(collect))
+        .route("/_bulk", post(create))
+        .route("/received", get(received_so_far))
         .with_state(received.clone())
         .layer(axum::extract::DefaultBodyLimit::disable());
     tokio::spawn(async move { axum::serve(listener, router).await });
     let broken = |error: bench::Failed| Failure::broken(anyhow::anyhow!(error.to_string()));
 
     // A destination that begins now, is away while the backlog comes in, and comes back.
-    let ours = configure(folder.path(), &data, port, "back", "now")?;
+    let ours = configure(folder.path(), &data, (args.to, port), "back", "now")?;
     let mut child = start(&ours)?;
     wait("the destination to begin", || async { Ok(engine.steps(Some("back")).await?.first().map(drop)) }).await?;
     stop(&mut child)?;
@@ -99,13 +124,18 @@ pub(super) async fn run(config: &Config, args: &BenchForward) -> Result<(), Fail
     drop(halt);
 
     // A destination that is new, and wants everything.
-    count(&received, |received| *received = Received::default())?;
-    let ours = configure(folder.path(), &data, port, "new", "beginning")?;
+    let lines = folder.path().join("events.ndjson");
+    let kept = args.peer.as_ref().map(|_| File::create(&lines)).transpose()?.map(BufWriter::new);
+    count(&received, |received| *received = Received { kept, ..Received::default() })?;
+    let ours = configure(folder.path(), &data, (args.to, port), "new", "beginning")?;
     let began = Instant::now();
     let mut child = start(&ours)?;
     let took = caught_up(&received, backlog).await?;
     let new = Measured::of(&child, began, took, &received)?;
     stop(&mut child)?;
+    if let Some(mut kept) = count(&received, |received| received.kept.take())? {
+        kept.flush()?;
+    }
 
     let mut out = std::io::stdout();
     writeln!(out, "| | events | seconds | events/s | CPU s per 100 000 | at most MiB |")?;
@@ -122,6 +152,27 @@ pub(super) async fn run(config: &Config, args: &BenchForward) -> Result<(), Fail
         ms(0.99),
         ms(1.0)
     )?;
+    let Some(command) = &args.peer else { return Ok(()) };
+    writeln!(out, "\nthe same events, as lines of a file:\n")?;
+    let mut words = command.split_whitespace();
+    let program = words.next().ok_or_else(|| Failure::usage(anyhow::anyhow!("--peer is empty")))?;
+    let peers = tokio::process::Command::new(program)
+        .args(words)
+        .args(["--url", &format!("http://127.0.0.1:{port}"), "--lines"])
+        .arg(&lines)
+        .stdin(Stdio::null())
+        .stderr(Stdio::inherit())
+        .output()
+        .await?;
+    for line in String::from_utf8_lossy(&peers.stdout).lines() {
+        let peer: Peer = serde_json::from_str(line)
+            .map_err(|error| Failure::broken(anyhow::anyhow!("the peer printed something else: {error}")))?;
+        let Peer { shipper, events, seconds, cpu_seconds, rss_bytes_max, error } = peer;
+        match error {
+            Some(error) => writeln!(out, "| {shipper} | {error} |")?,
+            None => Measured { events, seconds, cpu_seconds, rss_bytes_max }.tell(&shipper, &mut out)?,
+        }
+    }
     Ok(())
 }
 
@@ -159,17 +210,37 @@ impl Measured {
 }
 
 /// Answers as Splunk's HTTP Event Collector does.
-async fn take(State(received): State<Shared>, body: Bytes) -> &'static str {
+async fn collect(State(received): State<Shared>, body: Bytes) -> &'static str {
+    match take(&received, &body, "\"ingested_at\":\"", 0) {
+        Some(_) => r#"{"text":"Success","code":0}"#,
+        None => r#"{"text":"Invalid data format","code":6}"#,
+    }
+}
+
+/// Answers as the bulk API of Elasticsearch does.
+async fn create(State(received): State<Shared>, body: Bytes) -> Result<String, StatusCode> {
+    let events = take(&received, &body, "\"created\":\"", 2).ok_or(StatusCode::BAD_REQUEST)?;
+    Ok(format!("{{\"errors\":false,\"items\":[{}]}}", vec![r#"{"create":{"status":201}}"#; events].join(",")))
+}
+
+async fn received_so_far(State(received): State<Shared>) -> Result<String, StatusCode> {
+    count(&received, |received| received.events.to_string()).map_err(|_| StatusCode::INTERNAL_SERVER_ERROR)
+}
+
+/// Counts the events of a body, in each of which there is one field that says when it was taken in; `None` where it is not
+/// what it should be. Each takes so many lines; 0 where it need not end in one.
+fn take(received: &Shared, body: &[u8], field: &str, lines: usize) -> Option<usize> {
     let mut text = String::new();
-    let mut decoder = flate2::read::GzDecoder::new(body.as_ref());
-    if decoder.read_to_string(&mut text).is_err() {
-        return r#"{"text":"Invalid data format","code":6}"#;
+    match body.starts_with(&GZIP) {
+        true => drop(flate2::read::GzDecoder::new(body).read_to_string(&mut text).ok()?),
+        false => text.push_str(std::str::from_utf8(body).ok()?),
     }
     let at = now();
-    let _ = count(&received, |received| {
+    let events = |received: &mut Received| {
         received.bytes += text.len() as u64;
-        for (place, name) in text.match_indices(INGESTED_AT) {
-            received.events += 1;
+        let mut events = 0;
+        for (place, name) in text.match_indices(field) {
+            events += 1;
             if let Some(waited) = &mut received.waited {
                 let time = text.get(place + name.len()..).and_then(|rest| rest.split('"').next());
                 if let Some(Parsed::At(taken_in)) = time.and_then(parse_rfc3339) {
@@ -177,12 +248,20 @@ async fn take(State(received): State<Shared>, body: Bytes) -> &'static str {
                 }
             }
         }
-    });
-    r#"{"text":"Success","code":0}"#
+        if lines > 0 && text.matches('\n').count() != lines * events {
+            return None;
+        }
+        received.events += events as u64;
+        if let Some(kept) = &mut received.kept {
+            text.lines().skip(1).step_by(2).try_for_each(|line| writeln!(kept, "{line}")).ok()?;
+        }
+        Some(events)
+    };
+    count(received, events).ok()?
 }
 
-/// Where an event says when it was taken in.
-const INGESTED_AT: &str = "\"ingested_at\":\"";
+/// What gzip begins with.
+const GZIP: [u8; 2] = [0x1f, 0x8b];
 
 fn since(then: Micros, now: Micros) -> Duration {
     Duration::from_micros(u64::try_from(now - then).unwrap_or(0))
@@ -216,12 +295,21 @@ async fn wait<F: Future<Output = Result<Option<()>, Failure>>>(
     Ok(())
 }
 
-fn configure(folder: &Path, data: &Path, port: u16, name: &str, start: &str) -> Result<std::path::PathBuf, Failure> {
+fn configure(
+    folder: &Path,
+    data: &Path,
+    (receiver, port): (Receiver, u16),
+    name: &str,
+    start: &str,
+) -> Result<std::path::PathBuf, Failure> {
     let file = folder.join(format!("{name}.toml"));
+    let receiver = match receiver {
+        Receiver::Splunk => "kind = \"splunk\"\nschema = \"custody\"\ntoken = \"bench\"",
+        Receiver::Elasticsearch => "kind = \"elasticsearch\"\nschema = \"ecs\"",
+    };
     let text = format!(
         "data = {:?}\n\n[watch]\nevery_seconds = 0\nheartbeat_seconds = 0\n\n[[forward]]\nname = {name:?}\n\
-         kind = \"splunk\"\nschema = \"custody\"\nurl = \"http://127.0.0.1:{port}\"\ntoken = \"bench\"\nprivate = true\n\
-         start = {start:?}\n",
+         {receiver}\nurl = \"http://127.0.0.1:{port}\"\nprivate = true\nstart = {start:?}\n",
         data.display().to_string()
     );
     std::fs::write(&file, text)?;

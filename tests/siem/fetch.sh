@@ -4,13 +4,14 @@
 # seconds. Nothing else may be printed on standard output.
 set -euo pipefail
 
-# The daemons, the drivers for TLS, and what they need that a small Debian does not have.
-packages=(syslog-ng-core libivykis0 libnet1 libpcre3 libwrap0)
-packages+=(rsyslog rsyslog-openssl rsyslog-gnutls libestr0 libfastjson4)
+# The daemons, the drivers for TLS and for Elasticsearch (these need libcurl, and only shippers.py them), and what they need
+# that a small Debian does not have.
+packages=(syslog-ng-core syslog-ng-mod-http libivykis0 libnet1 libpcre3 libwrap0)
+packages+=(rsyslog rsyslog-openssl rsyslog-gnutls rsyslog-elasticsearch libestr0 libfastjson4)
 fail() { echo "tests/siem/fetch.sh: $*" >&2; exit 1; }
 
 cache=${CUSTODY_CACHE:-${HOME:?neither CUSTODY_CACHE nor HOME is set}/.cache/custody}
-final=$cache/syslog-daemons
+final=$cache/syslog-daemons-2
 if [ ! -x "$final/rsyslogd" ]; then
   command -v apt-get >/dev/null || fail "no apt-get: the daemons are Debian's packages"
   mkdir -p "$cache"
