@@ -211,7 +211,7 @@ pub(crate) struct Import {
 
 #[derive(Debug, Args)]
 pub(crate) struct Sessions {
-    /// Only sessions of this user
+    /// Only sessions of this user: an account, or a person with whatever accounts are theirs
     #[arg(long)]
     pub(crate) actor: Option<String>,
     /// Only sessions on this target

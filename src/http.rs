@@ -367,7 +367,7 @@ async fn metrics(Axum(operation): Axum<Operation>) -> Response {
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 struct ListSessions {
-    /// Of this user.
+    /// Of this user: an account, or a person with whatever accounts are theirs.
     actor: Option<String>,
     /// On this target.
     target: Option<String>,

@@ -141,22 +141,7 @@ impl Reading {
     ) -> Result<Reaching, QueryError> {
         let mut conditions: Vec<Expr> =
             filter.source.iter().map(|source| ident("source").eq(lit(source.as_str()))).collect();
-        let names = [
-            (["start_actor", "end_actor", "inside_actor"], &filter.actor),
-            (["start_target", "end_target", "any_target"], &filter.target),
-        ];
-        for (columns, name) in names {
-            let Some(name) = name else { continue };
-            let is_named = columns.map(|column| ident(column).eq(lit(name.as_str())));
-            let named =
-                self.part("session_parts")?.filter(is_named.into_iter().reduce(Expr::or).unwrap_or_default())?;
-            let named = named.select(vec![ident("session_id")])?.distinct()?;
-            if let Some(named) = self.few(named, NAMED_MAX).await? {
-                let ids: BTreeSet<&str> =
-                    named.iter().flat_map(|batch| batch.column(0).as_string::<i32>().iter().flatten()).collect();
-                conditions.push(any_of("session_id", &ids.into_iter().collect::<Vec<_>>()));
-            }
-        }
+        conditions.extend(self.named(filter.actor.as_deref(), filter.target.as_deref()).await?);
         if let Some(found) = found {
             conditions.push(any_of("session_id", &found.iter().map(|of| of.session_id.as_str()).collect::<Vec<_>>()));
         }
@@ -184,6 +169,32 @@ impl Reading {
             reaching.after = Some(Time(earliest.unwrap_or(i64::MIN)));
         }
         Ok(reaching)
+    }
+
+    /// Conditions that all sessions meet of which this is the person and that the target, as far as few are named so.
+    pub(crate) async fn named(&self, actor: Option<&str>, target: Option<&str>) -> Result<Vec<Expr>, QueryError> {
+        let mut is_named = Vec::new();
+        if let Some(actor) = actor {
+            let mut any = lit(false);
+            for column in ["start_actor", "end_actor", "inside_actor"] {
+                any = any.or(ident(column).eq(lit(actor))).or(self.person(column)?.eq(lit(actor)));
+            }
+            is_named.push(any);
+        }
+        if let Some(target) = target {
+            let columns = ["start_target", "end_target", "any_target"];
+            is_named.extend(columns.into_iter().map(|column| ident(column).eq(lit(target))).reduce(Expr::or));
+        }
+        let mut conditions = Vec::new();
+        for any in is_named {
+            let named = self.part("session_parts")?.filter(any)?.select(vec![ident("session_id")])?.distinct()?;
+            if let Some(named) = self.few(named, NAMED_MAX).await? {
+                let ids: BTreeSet<&str> =
+                    named.iter().flat_map(|batch| batch.column(0).as_string::<i32>().iter().flatten()).collect();
+                conditions.push(any_of("session_id", &ids.into_iter().collect::<Vec<_>>()));
+            }
+        }
+        Ok(conditions)
     }
 
     /// Parts, of which every session that began within a time has one: `source`, `session_id` and `last`, the last instant that

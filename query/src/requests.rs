@@ -368,29 +368,8 @@ impl Reading {
             let borrowers = carry(lenders.iter().map(String::as_str).collect())?.select(columns(&["session_id"]))?;
             carriers = carriers.union(borrowers)?;
         }
-        let approved: Vec<i64> = requests.iter().filter_map(|of| of.request.approved_at).map(|Time(at)| at).collect();
-        let until = |of: &Request| {
-            let ends = [of.request.expires_at, of.closed_at].into_iter().flatten().min().or(of.request.approved_at);
-            ends.map(|Time(at)| at)
-        };
-        let until = requests.iter().filter(|of| of.request.approved_at.is_some()).filter_map(until).max();
-        let requesters: BTreeSet<&str> = requests.iter().filter_map(|of| of.request.requester.as_deref()).collect();
-        let person = self.context.udf("person")?;
-        let persons: Vec<Expr> = requesters.into_iter().map(|of| person.call(vec![lit(of)])).collect();
-        let mut others: Few = Some(Vec::new());
-        if let (Some(from), Some(until), false) = (approved.iter().min(), until, persons.is_empty()) {
-            let (from, until) = (Time(from.saturating_sub(ACCESS_US)), Time(until.saturating_add(ACCESS_US)));
-            let actors = ["start_actor", "end_actor", "inside_actor"].map(|column| self.person(column));
-            let actors = actors.into_iter().collect::<Result<Vec<_>, _>>()?;
-            let same = actors.into_iter().map(|person| person.in_list(persons.clone(), false)).reduce(Expr::or);
-            let same = self.part("session_parts")?.filter(same.unwrap_or_default())?;
-            let same = same.select(vec![ident("session_id").alias("same_id")])?;
-            let there = self.parts_within(Some(from), Some(until), true)?.select(columns(&["session_id"]))?;
-            let there = there.join(same, JoinType::LeftSemi, &["session_id"], &["same_id"], None)?;
-            others = self.few(there.distinct()?, NARROWED_MAX).await?;
-        }
-        let carriers = self.few(carriers.distinct()?, NARROWED_MAX).await?;
-        let links = match (carriers, others) {
+        let others = self.of_requesters(requests);
+        let links = match futures::try_join!(self.few(carriers.distinct()?, NARROWED_MAX), others)? {
             (Some(carriers), Some(others)) => {
                 let (carriers, others): (Vec<Named>, Vec<Named>) = (Self::values(&carriers)?, Self::values(&others)?);
                 let named = |of: &Named| of.session_id.clone();
@@ -412,6 +391,33 @@ impl Reading {
         };
         let links = links.filter(is_one_of(ident("request_id"), ids()))?;
         self.rows(links.select(columns(USE))?).await
+    }
+
+    /// Sessions of those who made requests, about the time of the access that was given, carrying no request as far as the parts
+    /// say; `None` where there are many.
+    async fn of_requesters(&self, requests: &[Request]) -> Result<Few, QueryError> {
+        let approved = || requests.iter().filter(|of| of.request.approved_at.is_some());
+        let from = approved().filter_map(|of| of.request.approved_at).min();
+        let until = approved().filter_map(|of| {
+            let ends = [of.request.expires_at, of.closed_at].into_iter().flatten().min();
+            ends.or(of.request.approved_at)
+        });
+        let requesters: BTreeSet<&str> = approved().filter_map(|of| of.request.requester.as_deref()).collect();
+        let (Some(Time(from)), Some(Time(until)), false) = (from, until.max(), requesters.is_empty()) else {
+            return Ok(Some(Vec::new()));
+        };
+        let person = self.context.udf("person")?;
+        let persons: Vec<Expr> = requesters.into_iter().map(|of| person.call(vec![lit(of)])).collect();
+        let mut is_theirs = lit(false);
+        for actor in ["start_actor", "end_actor", "inside_actor"] {
+            is_theirs = is_theirs.or(self.person(actor)?.in_list(persons.clone(), false));
+        }
+        let theirs = self.part("session_parts")?.filter(is_theirs)?;
+        let theirs = theirs.select(vec![ident("session_id").alias("their_id")])?;
+        let (from, until) = (Time(from.saturating_sub(ACCESS_US)), Time(until.saturating_add(ACCESS_US)));
+        let there = self.parts_within(Some(from), Some(until), true)?.select(columns(&["session_id"]))?;
+        let there = there.join(theirs, JoinType::LeftSemi, &["session_id"], &["their_id"], None)?;
+        self.few(there.distinct()?, NARROWED_MAX).await
     }
 }
 

@@ -21,7 +21,7 @@ use utoipa::ToSchema;
 use crate::engine::{AsOf, Bounds, Engine, Reading};
 use crate::error::QueryError;
 use crate::functions::{is_one_of, is_one_of_numbers};
-use crate::sessions::{LinkedSession, Time, columns, data_bytes};
+use crate::sessions::{LinkedSession, Time, columns, data_bytes, is_by};
 
 /// The longest text or pattern that is looked for, in bytes.
 const PATTERN_BYTES_MAX: usize = 1024;
@@ -376,18 +376,25 @@ impl Searching {
     /// As [`Engine::query`].
     pub fn unsearched(&mut self) -> BoxFuture<'_, Result<Unsearched, QueryError>> {
         Box::pin(async move {
+            let session_id = self.asked.session_id.as_deref();
+            let of_session = |column: &str| session_id.map_or(String::new(), |_| format!("AND {column} = $id"));
             let count = async {
+                let (there, looked) = (of_session("there.session_id"), of_session("session_id"));
                 let counted = format!(
                     "SELECT
-                       (SELECT count(*) FROM ({UNINDEXED})) AS recordings_not_indexed,
-                       (SELECT count(*) FROM recording_index WHERE error IS NOT NULL) AS recordings_failed,
-                       (SELECT coalesce(sum(missed), 0) FROM recording_index) AS texts_missed"
+                       (SELECT count(*) FROM ({UNINDEXED} {there})) AS recordings_not_indexed,
+                       (SELECT count(*) FROM recording_index WHERE error IS NOT NULL {looked}) AS recordings_failed,
+                       (SELECT coalesce(sum(missed), 0) FROM recording_index WHERE true {looked}) AS texts_missed"
                 );
-                let values = HashMap::from([("version", ScalarValue::Int32(Some(self.version)))]);
+                let mut values = HashMap::from([("version", ScalarValue::Int32(Some(self.version)))]);
+                values.extend(session_id.map(|id| ("id", ScalarValue::Utf8(Some(id.to_owned())))));
                 let counted: Vec<Unsearched> = self.reading.rows(self.reading.sql(&counted, values).await?).await?;
                 Ok(counted.first().copied().unwrap_or_default())
             };
-            self.reading.snapshot.unsearched.get_or_try_init(|| count).await.copied()
+            match session_id {
+                Some(_) => count.await,
+                None => self.reading.snapshot.unsearched.get_or_try_init(|| count).await.copied(),
+            }
         })
     }
 
@@ -626,9 +633,11 @@ impl Engine {
             reading.context.state_ref().write().config_mut().options_mut().execution.parquet.pushdown_filters = true;
             let is = |column: &str, value: &Option<String>| value.as_deref().map(|value| ident(column).eq(lit(value)));
             let gateway = || Some(is("source", &asked.gateway)?.or(is("cluster", &asked.gateway)?));
-            let conditions = [is("actor", &asked.actor), is("target", &asked.target), gateway()];
+            let conditions = [asked.actor.as_deref().map(is_by), is("target", &asked.target), gateway()];
             let mut sessions = None;
             if let Some(condition) = conditions.into_iter().flatten().reduce(Expr::and) {
+                let named = reading.named(asked.actor.as_deref(), asked.target.as_deref()).await?;
+                let condition = named.into_iter().fold(condition, Expr::and);
                 let rows = reading.table("sessions", condition).await?.select(columns(&["source", "session_id"]))?;
                 let rows: Vec<Session> = reading.rows(rows).await?;
                 sessions = Some(rows.into_iter().map(|row| (row.source, row.session_id)).collect());

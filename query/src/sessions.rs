@@ -64,7 +64,7 @@ pub(crate) fn list<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Str
 /// Which sessions a page shows. Everything that is given must hold.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct SessionFilter {
-    /// Who opened it, exactly.
+    /// Who opened it, exactly: an account, or a person with whatever accounts are theirs.
     pub actor: Option<String>,
     /// What it was opened to, exactly.
     pub target: Option<String>,
@@ -564,7 +564,7 @@ impl SessionFilter {
     pub(crate) fn of_sessions(&self, after: Option<&Cursor>) -> Option<Expr> {
         let is = |column: &str, value: &Option<String>| value.as_deref().map(|value| ident(column).eq(lit(value)));
         let own = [
-            is("actor", &self.actor),
+            self.actor.as_deref().map(is_by),
             is("target", &self.target),
             is("state", &self.state),
             is("source", &self.source),
@@ -615,6 +615,11 @@ impl SessionFilter {
                 })
         })
     }
+}
+
+/// That this account opened it, or whatever account of this person.
+pub(crate) fn is_by(name: &str) -> Expr {
+    ident("actor").eq(lit(name)).or(ident("person").eq(lit(name)))
 }
 
 /// What every session without a link meets, and every part of one: what carries a request is linked to it, but for hoop's,

@@ -97,6 +97,8 @@ fn text_on_a_screen_is_found_with_who_was_there_and_why() {
         "{}",
         stderr(&early)
     );
+    let of_one = custody.run(["search", "payments", "--session", TYPED]);
+    assert!(stderr(&of_one).contains("1 recordings were not looked through"), "{}", stderr(&of_one));
     let looked = custody.stdout(["maintain", "index"]);
     assert!(looked.starts_with("2 recordings"), "{looked}");
     let again = custody.stdout(["maintain", "index"]);

@@ -77,6 +77,19 @@ async fn requests_are_narrowed_by_every_filter() {
 }
 
 #[tokio::test]
+async fn the_sessions_of_a_person_are_those_of_every_account() {
+    let world = World::of(&[week(), gateways()].concat()).await;
+    let actors = async |actor: &str| -> BTreeSet<String> {
+        let filter = SessionFilter { actor: Some(actor.to_owned()), ..SessionFilter::default() };
+        let page = world.engine.sessions(&filter, 100).await.unwrap();
+        page.sessions.into_iter().filter_map(|one| one.session.actor).collect()
+    };
+    assert_eq!(actors("alice").await, ["alice", "u_alice0001"].map(str::to_owned).into());
+    assert_eq!(actors("u_alice0001").await, ["u_alice0001"].map(str::to_owned).into());
+    assert_eq!(actors("u_alice").await, BTreeSet::new());
+}
+
+#[tokio::test]
 async fn the_latest_requests_are_those_that_a_look_at_all_gives() {
     let mut facts = [week(), gateways()].concat();
     // One whose making never came, and one of which it is not even known since when.

@@ -14,6 +14,7 @@ async fn the_latest_sessions_are_those_that_a_look_at_all_gives() {
     let filters = [
         SessionFilter::default(),
         SessionFilter { actor: text("dave"), ..Default::default() },
+        SessionFilter { actor: text("alice"), ..Default::default() },
         SessionFilter { target: text("web_app_db"), ..Default::default() },
         SessionFilter { state: text("running"), ..Default::default() },
         SessionFilter { state: text("ended"), source: text("teleport"), ..Default::default() },

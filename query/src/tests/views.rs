@@ -57,6 +57,14 @@ async fn of_a_recording_the_look_counts_that_saw_the_most() {
     // What grew until it could not be looked through is said to be so, and found as far as it was.
     world.looked_at(800, 20, None).await;
     assert_eq!(shown().await, (vec!["more".to_owned()], 1));
+    // A search of another session says nothing of this one.
+    for (session_id, failed) in [("s1", 1), ("s2a", 0)] {
+        let pattern = Pattern::Text("more".to_owned());
+        let (actor, target, gateway, from, to) = (None, None, None, None, None);
+        let asked = Search { pattern, session_id: Some(session_id.to_owned()), actor, target, gateway, from, to };
+        let mut searching = world.engine.search(asked, 1, None).await.unwrap();
+        assert_eq!(searching.unsearched().await.unwrap().recordings_failed, failed, "{session_id}");
+    }
     world.looked_at(900, 21, Some("whole")).await;
     assert_eq!(shown().await, (vec!["whole".to_owned()], 0));
 }
