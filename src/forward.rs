@@ -581,6 +581,7 @@ impl<'a> Forwarder<'a> {
             self.dead += count(rows.len());
             self.filtered += count(ready.filtered);
             self.measure(&ready, rows.len());
+            let is_further = !ready.items.is_empty() && ready.position.version != self.position.version;
             self.position = ready.position;
             if self.moved_at.elapsed() >= MOVE_EVERY || !rows.is_empty() {
                 if !self.commit().await? {
@@ -594,9 +595,12 @@ impl<'a> Forwarder<'a> {
             };
             (self.known, self.ahead) = kept;
             next = prepared?;
-            // What is not worth a file of its own waits for more.
-            let is_little = |next: &Ready| !next.items.is_empty() && next.items.len() < CHUNK_EVENTS / 2;
-            if pause > LOOK_EVERY && next.as_ref().is_some_and(is_little) {
+            // What is not worth a file of its own waits for more, if there was a file just now and more can come. What was looked
+            // at again is no reason: that may be as often.
+            let is_little = |next: &Ready| {
+                !next.items.is_empty() && next.items.len() < CHUNK_EVENTS / 2 && next.position.past.is_none()
+            };
+            if pause > LOOK_EVERY && is_further && next.as_ref().is_some_and(is_little) {
                 next = None;
                 (not_before, was_idle) = (Instant::now() + pause, true);
             }
