@@ -362,7 +362,9 @@ def follow(url: str, answer: Answer, variables: dict[str, Value]) -> str | None:
     )
     url = with_variables(url, variables, in_sql)
     try:
-        with urllib.request.urlopen(url, timeout=60) as response:
+        # As a browser asks: a program is told that there is nothing of that name.
+        page = urllib.request.Request(url, headers={"Accept": "text/html"})
+        with urllib.request.urlopen(page, timeout=60) as response:
             response.read()
     except (urllib.error.URLError, OSError) as error:
         raise Wrong(f"{url}: {error}") from error

@@ -369,6 +369,10 @@ fn every_query_of_the_grafana_dashboards_is_answered() {
         Ok(ended) if ended >= 10 => Ok(()),
         other => Err(format!("{other:?}")),
     });
+    wait_until("recordings to be looked through", PATIENCE, || match custody.try_count("recording_index") {
+        Ok(1..) => Ok(()),
+        other => Err(format!("{other:?}")),
+    });
     let for_grafana = Custody::existing(custody.data()).section("[wire]\nlisten = \"127.0.0.1:0\"\n");
     let mut server = serve(&for_grafana);
     let listening = server.process.wait_for_log("serving address=");

@@ -251,7 +251,8 @@ impl Custody {
 
     /// `custody demo`, and the address that it serves. Its topics and its broker are its own.
     pub(crate) fn demo(&self) -> (Process, Client) {
-        self.serving(&["demo", "--listen", "127.0.0.1:0"])
+        let data = self.data.to_string_lossy();
+        self.serving(&["demo", "--data", &data, "--listen", "127.0.0.1:0", "--verbose"])
     }
 
     fn serving(&self, arguments: &[&str]) -> (Process, Client) {
