@@ -23,8 +23,10 @@ pub(super) const TOPIC: &str = "custody.sessions";
 /// The longest sleep without a look at the stop flag.
 const TICK: Duration = Duration::from_millis(100);
 
-/// From the beginning of one short session's story to that of the next.
+/// From the beginning of the first short session's story to that of the second; from each to the next it takes as much longer,
+/// up to so many times as long, or what comes by itself would hide the story that is told.
 const STORY_EVERY: Duration = Duration::from_secs(25);
+const STORY_RARELY: u32 = 12;
 
 const MINUTE: Micros = 60_000_000;
 
@@ -42,7 +44,8 @@ pub(super) fn run(publish: &(dyn Fn(Outgoing) + Sync), stop: &AtomicBool) {
             let began = Instant::now();
             short_session(number, &mut teleport, publish, stop);
             number += 1;
-            pause(STORY_EVERY.saturating_sub(began.elapsed()), stop);
+            let every = STORY_EVERY * u32::try_from(number).unwrap_or(STORY_RARELY).min(STORY_RARELY);
+            pause(every.saturating_sub(began.elapsed()), stop);
         }
     });
 }
