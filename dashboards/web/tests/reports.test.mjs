@@ -53,7 +53,7 @@ test("report: it runs for a period, and says what makes it evidence", async () =
     assert.match(page.url(), /run=/);
     await page.reload();
     await result(page).getByText("dave@example.com").first().waitFor();
-    await result(page).getByRole("link", { name: "Open" }).first().click();
+    await result(page).getByRole("link", { name: "Look" }).first().click();
     await page.waitForURL(/\/sessions\//);
   });
 });
@@ -113,7 +113,7 @@ test("report: a sample is drawn with the auditor's word, the same each time", as
       await page.getByRole("button", { name: "Draw the sample" }).click();
       await result(page).locator("tbody tr").nth(2).waitFor();
       assert.equal(await rows(page).count(), 3);
-      const links = await result(page).getByRole("link", { name: "Open" }).all();
+      const links = await result(page).getByRole("link", { name: "Look" }).all();
       return Promise.all(links.map((link) => link.getAttribute("href")));
     };
     const [first, second] = [await draw(), await draw()];

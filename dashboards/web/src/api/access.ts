@@ -14,6 +14,12 @@ export const isFirm = (link: Link) => link.link_method !== "inferred" && link.li
  */
 export const isApproved = (links: Link[]) => links.some((link) => isFirm(link) && link.approved_at != null);
 
+/** Whether all that approved a session came after it had begun. */
+export const isLate = (links: Link[]) => {
+  const approving = links.filter((link) => isApproved([link]));
+  return approving.length > 0 && approving.every((link) => link.approved_before_start === false);
+};
+
 /** What became of a request by now. */
 export function stateOf({ state, expired, deleted, expires_at, closed_at }: Schemas["Request"], now: Date): string {
   const isOver = expired || closed_at != null || (expires_at != null && Date.parse(expires_at) <= now.getTime());

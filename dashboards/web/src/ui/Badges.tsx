@@ -1,4 +1,4 @@
-import { isApproved } from "../api/access";
+import { isApproved, isLate } from "../api/access";
 import type { Schemas } from "../api/client";
 import { Badge, type Tone } from "./Badge";
 
@@ -24,6 +24,11 @@ const LINKS: Record<string, Meaning> = {
     means: "The same person had an approved request or an allowing decision at that time. Likely, never proof.",
   },
   none: { tone: "alarm", label: "no approval", means: "Nothing in the ledger gave access to this session." },
+  late: {
+    tone: "warn",
+    label: "approved after it began",
+    means: "What approved this session came after its start; of hoop.dev's, after its end.",
+  },
   unapproved: {
     tone: "alarm",
     label: "not approved",
@@ -76,8 +81,9 @@ export const LinkMethod = ({ method }: { method: string }) => <Meant value={meth
 /** Whether something that is certain approved a session, and how it is tied to that. */
 export function Approval({ links }: { links: Schemas["Link"][] }) {
   const approving = links.find((link) => isApproved([link]));
-  return approving === undefined ? (
-    <LinkMethod method="unapproved" />
+  if (approving === undefined) return <LinkMethod method="unapproved" />;
+  return isLate(links) ? (
+    <LinkMethod method="late" />
   ) : (
     <Meant value={approving.link_method} meanings={LINKS} prefix="approved, " />
   );

@@ -203,7 +203,7 @@ const Findings = ({ count, latest }: Found["findings"]) => (
       Exceptions open <Link href="/reports">Reports</Link>
     </h2>
     {count === 0 ? (
-      <p className="soft">None.</p>
+      <p className="soft">The watch has found none so far. What a report finds is on its own page.</p>
     ) : (
       <ul className={classes.plain}>
         {latest.map(({ finding, report, key, title, person, session_id }) => (

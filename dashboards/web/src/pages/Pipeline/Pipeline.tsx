@@ -152,7 +152,7 @@ const SOURCES: Column<SourceHealth>[] = [
   },
   {
     id: "silent_s",
-    title: "Silent for",
+    title: "Nothing came for",
     numeric: true,
     narrow: true,
     cell: ({ silent_s }) =>

@@ -87,7 +87,7 @@ function columnsOf(report: Report, row: ReportRow, open: (row: ReportRow) => voi
     narrow: true,
     cell: (row) => {
       const href = hrefOf(report, row);
-      return href === undefined ? null : <Link href={href}>Open</Link>;
+      return href === undefined ? null : <Link href={href}>Look</Link>;
     },
     text: (row) => hrefOf(report, row),
   };

@@ -47,7 +47,7 @@ const GATEWAYS: [string, string][] = [
 
 const RECORDINGS: [string, string][] = [
   ["recorded", "recorded"],
-  ["announced", "stored elsewhere"],
+  ["announced", "announced, not here"],
   ["none", "none"],
 ];
 

@@ -1,5 +1,5 @@
 import { Link } from "wouter";
-import { isFirm } from "../../api/access";
+import { isFirm, isLate } from "../../api/access";
 import type { Schemas } from "../../api/client";
 import { duration } from "../../time/format";
 import { Instant } from "../../time/zone";
@@ -54,7 +54,10 @@ export const columns: Column<Session>[] = [
     id: "link_methods",
     title: "Approval",
     narrow: true,
-    cell: (session) => methods(session).map((method) => <LinkMethod key={method} method={method} />),
+    cell: (session) =>
+      (isLate(session.links) ? ["late"] : methods(session)).map((method) => (
+        <LinkMethod key={method} method={method} />
+      )),
     text: (session) => methods(session).join(" "),
   },
   {

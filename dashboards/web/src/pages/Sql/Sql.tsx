@@ -23,7 +23,7 @@ const FORMATS = ["csv", "ndjson", "json", "arrow", "parquet"];
 const EXAMPLES: [string, string][] = [
   [
     "Who was in there, why, who said yes",
-    "SELECT started_at, actor, target, reason, approvers, link_method\nFROM session_access\nORDER BY started_at DESC",
+    "SELECT started_at, session_id, actor, link_method, reason, approvers, target\nFROM session_access\nORDER BY started_at DESC",
   ],
   [
     "Sessions that nobody approved",
