@@ -204,7 +204,9 @@ fn introduce(data: &str, configuration: Option<&Path>, at: std::net::SocketAddr)
         out,
         "Custody demo: sample gateways publish to an embedded Kafka broker; the ledger is in {data}.
 
-Open http://{at}/ in a browser, or try in another terminal (sessions of the story appear within about ten seconds, live ones keep coming):
+Open http://{at}/ in a browser.
+
+Try in another terminal (sessions of the story appear within about ten seconds, live ones keep coming):
 
   {custody} sessions
   {custody} sql \"SELECT session_id, actor, target, reason, approvers, link_method FROM session_access\"
