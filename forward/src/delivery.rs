@@ -4,7 +4,8 @@
 //! found that it does not take; that goes to the dead letters, and the others on their way.
 //!
 //! A destination that takes nothing is tried by one batch at a time, after pauses that grow. What it asks for
-//! (`Retry-After`) is granted.
+//! (`Retry-After`) is granted. One that refuses event after event and takes none between is most likely set up wrong: it is
+//! asked about one event at a time, after the same pauses, so that few are among the dead letters until somebody mends it.
 
 use std::sync::PoisonError;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -52,13 +53,16 @@ impl Patience {
 /// A receiver that asks to be left alone for longer is asked again after so long.
 const ASKED_MAX: Duration = Duration::from_secs(3600);
 
+/// A receiver that refused so many events, and took none between, is slowed down.
+const REFUSED_MAX: u64 = 100;
+
 /// How a destination is, for whoever looks.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum State {
     /// What is sent is taken, or refused for good.
     #[default]
     Delivering,
-    /// Nothing is taken at present; tried again.
+    /// Nothing is taken at present, or everything refused; tried again.
     Failing {
         /// Since when.
         since: Instant,
@@ -97,6 +101,8 @@ pub struct Delivery<S: ?Sized> {
     /// Whose turn it is to try whether something is taken again.
     turn: Mutex<()>,
     requests: AtomicU64,
+    /// Events that were refused since one was taken.
+    refused: AtomicU64,
     sink: Box<S>,
 }
 
@@ -139,6 +145,7 @@ impl<S: Sink + ?Sized> Delivery<S> {
             trouble: std::sync::Mutex::default(),
             turn: Mutex::new(()),
             requests: AtomicU64::new(0),
+            refused: AtomicU64::new(0),
             sink,
         }
     }
@@ -191,6 +198,10 @@ impl<S: Sink + ?Sized> Delivery<S> {
         let mut dead = Vec::new();
         let mut runs = vec![Run::of((0..batch.items.len()).collect(), 0)];
         while let Some(mut run) = runs.pop() {
+            if self.refuses_all() && run.numbers.len() > 1 {
+                let rest = run.numbers.split_off(1);
+                runs.push(Run { numbers: rest, ..run });
+            }
             let items: Vec<&Item> = run.numbers.iter().filter_map(|at| batch.items.get(*at)).collect();
             run.attempts = run.attempts.saturating_add(1);
             let mut bury = |at: usize, refusal: Refusal| {
@@ -253,17 +264,48 @@ impl<S: Sink + ?Sized> Delivery<S> {
                 self.note_trouble(turn.is_some(), |_| self.patience.unauthorised);
                 self.note_state(|since| State::Unauthorised { since, why: why.clone() });
             }
-            _ => {
-                *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = None;
-                match &sent {
-                    Ok(Reply { busy: Some(why), again, .. }) if again.len() == items.len() => {
-                        self.note_state(|since| State::Failing { since, why: why.clone() });
-                    }
-                    _ => self.note_state(|_| State::Delivering),
-                }
+            Ok(Reply { busy: Some(why), again, .. }) if again.len() == items.len() => {
+                self.end_trouble();
+                self.note_state(|since| State::Failing { since, why: why.clone() });
             }
+            _ => match self.note_refused(&sent, items.len()).filter(|_| self.refuses_all()) {
+                Some(refusal) => {
+                    self.note_trouble(turn.is_some(), |failures| self.patience.pause(failures));
+                    let why = format!("takes no event, and refused {REFUSED_MAX} or more: {}", refusal.answer);
+                    self.note_state(|since| State::Failing { since, why });
+                }
+                None => {
+                    self.end_trouble();
+                    self.note_state(|_| State::Delivering);
+                }
+            },
         }
         sent
+    }
+
+    /// Counts what was refused, until something is taken. Returns the refusal where nothing else was said.
+    fn note_refused<'s>(&self, sent: &'s Result<Reply, SendError>, items: usize) -> Option<&'s Refusal> {
+        let (refused, refusal) = match sent {
+            Ok(Reply { refused, again, .. }) if refused.len() + again.len() >= items => {
+                (refused.len(), refused.last().map(|(_, refusal)| refusal))
+            }
+            // What is wrong is not known before it is alone.
+            Err(SendError::Refused(refusal) | SendError::TooLarge(refusal)) => (usize::from(items == 1), Some(refusal)),
+            _ => {
+                self.refused.store(0, Ordering::Relaxed);
+                return None;
+            }
+        };
+        self.refused.fetch_add(refused as u64, Ordering::Relaxed);
+        refusal
+    }
+
+    fn refuses_all(&self) -> bool {
+        self.refused.load(Ordering::Relaxed) >= REFUSED_MAX
+    }
+
+    fn end_trouble(&self) {
+        *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
     fn trouble(&self) -> Option<Trouble> {

@@ -142,6 +142,31 @@ impl Sink for Arc<Scripted> {
     }
 }
 
+#[test]
+fn who_refuses_everything_is_slowed_down_until_something_is_taken() {
+    // One by one, some with an answer for each; from the event of number 400 on all is well.
+    for answers in [vec![], vec![4; 1000]] {
+        let receiver = Arc::new(Scripted::new(20, (0..400).collect(), answers));
+        let patience = Patience { first: Duration::from_millis(1), most: Duration::from_millis(1), ..PATIENCE };
+        let delivery = Delivery::new(Box::new(Arc::clone(&receiver)), patience);
+        let items: Vec<Item> = (0..2000).map(|number| item(number, 10)).collect();
+        let (_stop, mut stopped) = watch::channel(false);
+        let mut state = delivery.state();
+        let watched = async {
+            let failing = state.wait_for(|state| matches!(state, State::Failing { .. })).await.unwrap().clone();
+            state.wait_for(|state| *state == State::Delivering).await.unwrap();
+            failing
+        };
+        let (dead, failing) = run(async { tokio::join!(delivery.deliver(&items, &mut stopped), watched) });
+        let dead: Vec<usize> = dead.unwrap().iter().map(|dead| dead.number).collect();
+        assert_eq!(dead, (0..400).collect::<Vec<_>>());
+        assert!(matches!(failing, State::Failing { why, .. } if why.ends_with("refused 100 or more: no")));
+        assert_eq!(receiver.taken.lock().unwrap().len(), 1600);
+        // Of those that were refused some 300 were sent alone, and the 1600 others about twenty at a time.
+        assert!((300..1000).contains(&delivery.requests()), "{}", delivery.requests());
+    }
+}
+
 /// Takes nothing until it is told to, and counts how many try at once.
 #[derive(Default)]
 struct Down {
