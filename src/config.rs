@@ -381,6 +381,8 @@ pub(crate) struct Query {
     pub(crate) report_seconds_max: u64,
     /// Megabytes of memory that running queries may use together.
     pub(crate) memory_mb_max: usize,
+    /// Megabytes of memory for what files say of themselves, kept from one query to the next.
+    pub(crate) metadata_mb_max: usize,
     /// Rows of one answer; more are cut off, and the answer says so.
     pub(crate) rows_max: usize,
     /// Queries that run at once; more wait.
@@ -397,6 +399,7 @@ impl Default for Query {
             seconds_max: 60,
             report_seconds_max: 600,
             memory_mb_max: 512,
+            metadata_mb_max: 64,
             rows_max: 100_000,
             concurrent_max: 4,
             cache: cache.map(|cache| cache.join("custody")).unwrap_or_default(),
@@ -575,6 +578,7 @@ impl Config {
     pub(crate) fn limits(&self) -> custody_query::Limits {
         custody_query::Limits {
             memory_bytes: self.query.memory_mb_max.saturating_mul(1024 * 1024),
+            metadata_bytes: self.query.metadata_mb_max.saturating_mul(1024 * 1024),
             queries: self.query.concurrent_max,
             cache: Some(self.query.cache.clone()).filter(|cache| !cache.as_os_str().is_empty()),
             ..custody_query::Limits::default()

@@ -15,9 +15,9 @@ use custody_forward::notice::{Access, Evidence, Notice};
 use custody_forward::schema::Schema;
 use custody_forward::sink::{Item, Sink};
 use custody_ledger::{Follower, Ledger};
-use custody_query::Engine;
 use custody_query::feed::Predicate;
 use custody_query::sessions::{LinkedSession, Time};
+use custody_query::{Engine, Limits};
 use custody_schemas::columns::StoredEvent;
 use custody_schemas::event::Kind;
 use custody_schemas::forwarding::Step;
@@ -49,6 +49,9 @@ const COUNT_EVERY: Duration = Duration::from_secs(15);
 
 /// Sessions whose access is looked up at once.
 const SESSIONS_AT_ONCE: usize = 2500;
+
+/// What files say of themselves is of use for as long as they are the newest.
+const METADATA_BYTES: usize = 8 << 20;
 
 /// One of `[[forward]]`: where events are forwarded to.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -313,7 +316,9 @@ pub(crate) async fn follow(config: &Config, ledger: &Ledger, stop: watch::Receiv
     if destinations.is_empty() {
         return Ok(());
     }
-    let engine = Arc::new(Engine::open(ledger, config.limits(), &config.vocabulary()).await?);
+    let limits = config.limits();
+    let limits = Limits { metadata_bytes: limits.metadata_bytes.min(METADATA_BYTES), ..limits };
+    let engine = Arc::new(Engine::open(ledger, limits, &config.vocabulary()).await?);
     let mut filters = Vec::new();
     for (destination, _) in &destinations {
         filters.push(Filter::of(&engine, destination).await?);
@@ -383,6 +388,18 @@ struct Ready {
     items: Vec<Item>,
     filtered: usize,
     position: Position,
+}
+
+impl Ready {
+    /// Whether events were sent with it that came since. What was looked at again may be sent as often as each minute.
+    fn is_further_than(&self, position: &Position) -> bool {
+        !self.items.is_empty() && self.position.version != position.version
+    }
+
+    /// Whether it is little, and more can come.
+    fn may_wait(&self) -> bool {
+        !self.items.is_empty() && self.items.len() < CHUNK_EVENTS / 2 && self.position.past.is_none()
+    }
 }
 
 impl<'a> Forwarder<'a> {
@@ -581,7 +598,7 @@ impl<'a> Forwarder<'a> {
             self.dead += count(rows.len());
             self.filtered += count(ready.filtered);
             self.measure(&ready, rows.len());
-            let is_further = !ready.items.is_empty() && ready.position.version != self.position.version;
+            let is_further = ready.is_further_than(&self.position);
             self.position = ready.position;
             if self.moved_at.elapsed() >= MOVE_EVERY || !rows.is_empty() {
                 if !self.commit().await? {
@@ -595,12 +612,8 @@ impl<'a> Forwarder<'a> {
             };
             (self.known, self.ahead) = kept;
             next = prepared?;
-            // What is not worth a file of its own waits for more, if there was a file just now and more can come. What was looked
-            // at again is no reason: that may be as often.
-            let is_little = |next: &Ready| {
-                !next.items.is_empty() && next.items.len() < CHUNK_EVENTS / 2 && next.position.past.is_none()
-            };
-            if pause > LOOK_EVERY && is_further && next.as_ref().is_some_and(is_little) {
+            // What is not worth a file of its own waits for more, if there was a file just now.
+            if pause > LOOK_EVERY && is_further && next.as_ref().is_some_and(Ready::may_wait) {
                 next = None;
                 (not_before, was_idle) = (Instant::now() + pause, true);
             }
@@ -750,8 +763,8 @@ mod tests {
     use custody_ingest::direct::{Content, Direct};
     use custody_ingest::source::{Source, SourceKind};
     use custody_ledger::{Location, Stream};
+    use custody_query::Vocabulary;
     use custody_query::feed::Span;
-    use custody_query::{Limits, Vocabulary};
     use serde_json::json;
 
     use super::*;
@@ -807,6 +820,8 @@ mod tests {
             while let Some(again) = feed::again(&self.engine, position, now, 2).await.unwrap() {
                 let revision = again.revision;
                 let ready = look_again(&self.engine, &self.destination, &self.filter, again).await.unwrap();
+                // A destination that waits for more would never stop to.
+                assert!(!ready.is_further_than(position));
                 *position = ready.position;
                 sent.extend(
                     ready.items.iter().map(|item| (revision, serde_json::from_slice(item.body.as_ref()).unwrap())),

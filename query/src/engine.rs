@@ -16,7 +16,8 @@ use custody_schemas::table::Table;
 use custody_schemas::time::{Micros, Parsed, parse_rfc3339, to_rfc3339};
 use datafusion::catalog::TableProvider;
 use datafusion::common::config::{Dialect, SqlParserOptions};
-use datafusion::common::{ParamValues, ScalarValue};
+use datafusion::common::utils::datafusion_strsim::levenshtein;
+use datafusion::common::{ParamValues, ScalarValue, TableReference};
 use datafusion::dataframe::DataFrame;
 use datafusion::error::DataFusionError;
 use datafusion::execution::context::{SQLOptions, SessionContext};
@@ -44,7 +45,7 @@ use utoipa::ToSchema;
 
 use crate::error::QueryError;
 use crate::functions::{Vocabulary, Words};
-use crate::parts::{KeptParts, PARTS, PartTable, day_of};
+use crate::parts::{Days, KeptParts, PARTS, PartTable, day_of};
 use crate::pg_catalog::{self, Catalog, DATABASE, SCHEMA};
 use crate::reference::{Reference, ReferenceFile};
 use crate::search::Unsearched;
@@ -64,6 +65,8 @@ pub struct Limits {
     pub queries: usize,
     /// Cores that one query uses.
     pub cores: usize,
+    /// Memory for what files say of themselves, kept over all queries, in bytes.
+    pub metadata_bytes: usize,
     /// Folder in which what days that are over say of their sessions is kept, for all ledgers. Without, it is worked out
     /// for each question.
     pub cache: Option<PathBuf>,
@@ -72,7 +75,7 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         let cores = std::thread::available_parallelism().map_or(1, NonZero::get).min(8);
-        Self { memory_bytes: 512 << 20, spill_bytes: 4 << 30, queries: 4, cores, cache: None }
+        Self { memory_bytes: 512 << 20, spill_bytes: 4 << 30, queries: 4, cores, metadata_bytes: 64 << 20, cache: None }
     }
 }
 
@@ -196,6 +199,11 @@ impl FromStr for AsOf {
 /// The tables of the ledger, in the order of [`Table::ALL`].
 pub(crate) type Deltas = [DeltaTable; Table::ALL.len()];
 
+/// What comes into a table is the next entry of its log, which is asked for by its name: to list a log takes many times as
+/// long. Entries are cleaned away once they are hours old, and whoever has not looked for that long would wait for one that
+/// never comes: the logs are listed again after so long.
+const LIST_EVERY: Duration = Duration::from_secs(60);
+
 /// The longest SQL text, in bytes. The time that planning takes grows with it and cannot be interrupted.
 const SQL_BYTES_MAX: usize = 64 * 1024;
 
@@ -230,6 +238,8 @@ struct Held {
     snapshot: Arc<Snapshot>,
     /// When the reading began that the snapshot is the result of.
     read_at: Instant,
+    /// When the reading began that listed the logs.
+    listed_at: Instant,
 }
 
 /// Tables and views of one state of the ledger.
@@ -238,8 +248,10 @@ pub(crate) struct Snapshot {
     pub(crate) versions: Versions,
     /// The versions of all tables.
     read: [Option<u64>; Table::ALL.len()],
+    /// In the order of [`Table::ALL`].
+    stored: Vec<Stored>,
     /// Size of the files of `indexed_texts` of each day.
-    text_sizes: BTreeMap<i32, u64>,
+    text_sizes: Arc<BTreeMap<i32, u64>>,
     /// What a search does not look through, once somebody has asked; the same as long as the tables are that say it.
     pub(crate) unsearched: Arc<OnceCell<Unsearched>>,
     reference: Arc<Reference>,
@@ -249,7 +261,30 @@ pub(crate) struct Snapshot {
     tables: Vec<(&'static str, Arc<dyn TableProvider>)>,
 }
 
+/// A table of the ledger in one state of it.
+#[derive(Debug, Clone)]
+struct Stored {
+    table: Table,
+    provider: Arc<dyn TableProvider>,
+    days: Arc<Days>,
+}
+
+impl Stored {
+    fn new(table: Table, delta: &DeltaTable, context: &SessionContext) -> Result<Self, QueryError> {
+        let state = context.state();
+        delta.update_datafusion_session(&state).map_err(store)?;
+        let config = DeltaScanConfig::new_from_session(&state).with_wrap_partition_values(false);
+        let snapshot = delta.snapshot().map_err(store)?.snapshot().clone();
+        let provider = Arc::new(LedgerTable::new(DeltaScanNext::new(snapshot, config)?));
+        Ok(Self { table, provider, days: Arc::new(Days::new(delta)) })
+    }
+}
+
 impl Snapshot {
+    fn stored(&self, table: Table) -> Option<&Stored> {
+        self.stored.iter().find(|of| of.table == table)
+    }
+
     pub(crate) fn part(&self, name: &str) -> Option<Arc<PartTable>> {
         self.parts.iter().find(|part| part.part.name == name).cloned()
     }
@@ -289,6 +324,7 @@ impl Engine {
             let runtime = RuntimeEnvBuilder::new()
                 .with_object_store_registry(Arc::new(stores))
                 .with_max_temp_directory_size(limits.spill_bytes)
+                .with_metadata_cache_limit(limits.metadata_bytes)
                 .build()?;
             let read_at = Instant::now();
             let tables = futures::future::try_join_all(Table::ALL.map(|table| ledger.open(table))).await?;
@@ -296,7 +332,7 @@ impl Engine {
                 tables.try_into().map_err(|_| QueryError::Internal("tables are missing".to_owned()))?;
             let kept = Arc::new(KeptParts::new(limits.cache.as_deref(), &tables, &runtime));
             let snapshot = Arc::new(snapshot(&runtime, &limits, &reference, &tables, &kept, None).await?);
-            let held = Mutex::new(Held { tables, reference, snapshot, read_at });
+            let held = Mutex::new(Held { tables, reference, snapshot, read_at, listed_at: read_at });
             let turns = Arc::new(Semaphore::new(limits.queries));
             let shelves = Arc::new(Shelves::new(limits.spill_bytes));
             Ok(Self { held, runtime, turns, limits, vocabulary: vocabulary.clone(), kept, shelves })
@@ -433,8 +469,17 @@ impl Engine {
             return Ok(held.snapshot.clone());
         }
         let read_at = Instant::now();
-        let updates = held.tables.each_mut().map(|table| table.update_incremental(None));
+        let is_thorough = held.listed_at.elapsed() >= LIST_EVERY;
+        let updates = held.tables.each_mut().map(|table| async move {
+            match is_thorough || has_next(table).await? {
+                true => table.update_incremental(None).await,
+                false => Ok(()),
+            }
+        });
         futures::future::try_join_all(updates).await.map_err(store)?;
+        if is_thorough {
+            held.listed_at = read_at;
+        }
         if held.reference.is_stale() {
             held.reference = Arc::new(Reference::load(&self.vocabulary)?);
         }
@@ -513,6 +558,12 @@ impl Engine {
         let rows = stream(DataFrame::new(reading.context.state(), plan)).await?;
         Ok((reading, rows))
     }
+}
+
+/// Whether the log of a table has an entry behind the newest that was read.
+async fn has_next(table: &DeltaTable) -> Result<bool, deltalake::DeltaTableError> {
+    let Some(version) = table.version() else { return Ok(true) };
+    Ok(table.log_store().read_commit_entry(version + 1).await?.is_some())
 }
 
 fn store(error: deltalake::DeltaTableError) -> QueryError {
@@ -595,12 +646,25 @@ impl Reading {
         Ok(DataFrame::new(self.context.state(), plan))
     }
 
+    /// The table or view with a name most like the first of these that there is none of.
+    fn meant(&self, named: &[TableReference]) -> Option<&'static str> {
+        let unknown = named.iter().map(TableReference::table).find(|name| self.snapshot.table(name).is_none())?;
+        let likeness = self.snapshot.tables.iter().map(|(name, _)| (levenshtein(name, unknown), *name));
+        likeness.min().filter(|(changes, _)| *changes <= unknown.len() / 3).map(|(_, name)| name)
+    }
+
     /// Plans a statement, if it only reads.
     async fn plan(&self, statement: Statement) -> Result<LogicalPlan, QueryError> {
         read_only(&statement)?;
         let state = self.context.state();
+        let named = state.resolve_table_references(&statement)?;
         let planned: BoxFuture<'_, _> = Box::pin(state.statement_to_plan(statement));
-        let plan = planned.await?;
+        let plan = planned.await.map_err(|error| match (QueryError::from(error), self.meant(&named)) {
+            (QueryError::Invalid(message), Some(near)) => {
+                QueryError::Invalid(format!("{message}. Did you mean {near}?"))
+            }
+            (error, _) => error,
+        })?;
         // Planning changes nothing, and a frame over a plan only yields rows: what is refused here had no effect yet.
         SQLOptions::new()
             .with_allow_ddl(false)
@@ -865,30 +929,48 @@ async fn snapshot(
     before: Option<&Snapshot>,
 ) -> Result<Snapshot, QueryError> {
     let context = context(runtime.clone(), limits, reference.words())?;
-    let mut registered: Vec<(&'static str, Arc<dyn TableProvider>)> = Vec::new();
+    let read = tables.each_ref().map(DeltaTable::version);
+    // The functions in a plan are those of the reference data that it was made with.
+    let before = before.filter(|before| Arc::ptr_eq(&before.reference, reference));
+    // What is made of tables that are as they were stays as it was: most commits are of one table.
+    let has_changed = |at: usize| before.is_none_or(|before| before.read.get(at) != read.get(at));
+    let changed: Vec<Table> =
+        Table::ALL.into_iter().enumerate().filter(|(at, _)| has_changed(*at)).map(|(_, table)| table).collect();
+    let same = |table: Table| before.filter(|_| !changed.contains(&table));
+
+    let mut stored = Vec::with_capacity(Table::ALL.len());
     for (table, delta) in Table::ALL.into_iter().zip(tables) {
-        let state = context.state();
-        delta.update_datafusion_session(&state).map_err(store)?;
-        let config = DeltaScanConfig::new_from_session(&state).with_wrap_partition_values(false);
-        let snapshot = delta.snapshot().map_err(store)?.snapshot().clone();
-        let provider: Arc<dyn TableProvider> = Arc::new(LedgerTable::new(DeltaScanNext::new(snapshot, config)?));
-        context.register_table(table.name(), provider.clone())?;
-        registered.push((table.name(), provider));
+        let of = match same(table).and_then(|before| before.stored(table)) {
+            Some(of) => of.clone(),
+            None => Stored::new(table, delta, &context)?,
+        };
+        context.register_table(table.name(), of.provider.clone())?;
+        stored.push(of);
     }
+    let mut registered: Vec<(&'static str, Arc<dyn TableProvider>)> =
+        stored.iter().map(|of| (of.table.name(), of.provider.clone())).collect();
+    let is_new = |(name, _): &&(&'static str, _)| changed.iter().any(|table| table.name() == *name);
+    let mut fresh: Vec<_> = registered.iter().filter(is_new).cloned().collect();
     for (name, table) in reference.tables() {
         context.register_table(*name, table.clone())?;
         registered.push((*name, table.clone()));
     }
-    // The functions in a plan are those of the reference data that it was made with.
-    let before = before.filter(|before| Arc::ptr_eq(&before.reference, reference));
     let mut parts = Vec::with_capacity(PARTS.len());
     for part in PARTS {
-        let live = match before.and_then(|before| before.part(part.name)) {
-            Some(before) => Sources::new(&registered).bind(&before.live)?,
-            None => views::plan_one(&context, part.name, part.sql).await?,
+        let table = match before.and_then(|before| before.part(part.name)) {
+            Some(same) if !changed.contains(&part.table) => same,
+            of => {
+                let live = match of {
+                    Some(before) => Sources::new(&fresh).bind(&before.live)?,
+                    None => views::plan_one(&context, part.name, part.sql).await?,
+                };
+                let days = stored.iter().find(|of| of.table == part.table).map(|of| of.days.clone());
+                let days = days.ok_or_else(|| QueryError::Internal(format!("{} has no table", part.name)))?;
+                let table = Arc::new(PartTable::new(part, live, days, kept.clone()));
+                fresh.push((part.name, table.clone()));
+                table
+            }
         };
-        let table = PartTable::new(part, live, tables, kept.clone());
-        let table = Arc::new(table.ok_or_else(|| QueryError::Internal(format!("{} has no table", part.name)))?);
         context.register_table(part.name, table.clone())?;
         parts.push(table);
     }
@@ -896,24 +978,22 @@ async fn snapshot(
     if let Some(outline) = parts.iter().find(|part| part.part.name == OUTLINE) {
         for (name, table) in registered.iter_mut().filter(|(name, _)| *name == Table::Events.name()) {
             *table = Arc::new(EventsTable { events: table.clone(), outline: outline.clone() });
+            fresh.iter_mut().filter(|(fresh, _)| fresh == name).for_each(|(_, fresh)| *fresh = table.clone());
             context.deregister_table(*name)?;
             context.register_table(*name, table.clone())?;
         }
     }
-    let named = parts.iter().map(|part| (part.part.name, part.clone() as Arc<dyn TableProvider>));
-    let sources: Vec<_> = registered.iter().cloned().chain(named).collect();
     let views = match before {
-        Some(before) => Sources::new(&sources).bind_views(&before.views)?,
+        Some(before) => Sources::new(&fresh).bind_views(&before.views)?,
         None => views::plan(&context).await?,
     };
     registered.extend(views.iter().map(PlannedView::table));
-    let read = tables.each_ref().map(DeltaTable::version);
-    let (versions, reference) = (Versions::of(tables), reference.clone());
-    let text_sizes = sizes(Table::IndexedTexts, tables)?;
-    let same = |of: &&Snapshot| {
-        let both = Table::ALL.iter().zip(of.read.iter().zip(&read));
-        both.filter(|(table, _)| matches!(table, Table::Frames | Table::IndexedRecordings)).all(|(_, (a, b))| a == b)
+    let text_sizes = match same(Table::IndexedTexts) {
+        Some(before) => before.text_sizes.clone(),
+        None => Arc::new(sizes(Table::IndexedTexts, tables)?),
     };
-    let unsearched = before.filter(same).map(|before| before.unsearched.clone()).unwrap_or_default();
-    Ok(Snapshot { versions, read, text_sizes, unsearched, reference, parts, views, tables: registered })
+    let unsearched = same(Table::Frames).and_then(|_| same(Table::IndexedRecordings));
+    let unsearched = unsearched.map(|before| before.unsearched.clone()).unwrap_or_default();
+    let (versions, reference) = (Versions::of(tables), reference.clone());
+    Ok(Snapshot { versions, read, stored, text_sizes, unsearched, reference, parts, views, tables: registered })
 }

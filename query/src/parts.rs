@@ -41,7 +41,7 @@ use crate::reference::{hex, sha256_hex};
 pub(crate) struct Part {
     pub(crate) name: &'static str,
     pub(crate) sql: &'static str,
-    table: Table,
+    pub(crate) table: Table,
     by: Option<&'static str>,
 }
 
@@ -95,26 +95,25 @@ pub(crate) struct PartTable {
     /// Its query over the tables of that state.
     pub(crate) live: LogicalPlan,
     schema: SchemaRef,
-    delta: DeltaTable,
-    days: OnceLock<BTreeMap<Day, Mark>>,
+    days: Arc<Days>,
     kept: Arc<KeptParts>,
 }
 
-impl PartTable {
-    pub(crate) fn new(part: &'static Part, live: LogicalPlan, tables: &Deltas, kept: Arc<KeptParts>) -> Option<Self> {
-        let schema = Arc::new(Schema::new(live.schema().fields().clone()));
-        let at = Table::ALL.iter().position(|table| *table == part.table)?;
-        Some(Self { part, live, schema, delta: tables.get(at)?.clone(), days: OnceLock::new(), kept })
+/// The days of a table of the ledger in one state of it, once somebody has asked: the same for every part of it.
+#[derive(Debug)]
+pub(crate) struct Days {
+    delta: DeltaTable,
+    marks: OnceLock<BTreeMap<Day, Mark>>,
+}
+
+impl Days {
+    pub(crate) fn new(delta: &DeltaTable) -> Self {
+        Self { delta: delta.clone(), marks: OnceLock::new() }
     }
 
-    /// Whether something of it is kept.
-    pub(crate) fn is_kept(&self) -> bool {
-        self.kept.folder().is_some()
-    }
-
-    /// The days of the table, each with the mark of its files. None at all where a file does not say its day.
-    fn days(&self) -> &BTreeMap<Day, Mark> {
-        self.days.get_or_init(|| {
+    /// Each with the mark of its files. None at all where a file does not say its day.
+    fn marks(&self) -> &BTreeMap<Day, Mark> {
+        self.marks.get_or_init(|| {
             let Ok(state) = self.delta.snapshot() else { return BTreeMap::new() };
             let mut files: BTreeMap<Day, Vec<String>> = BTreeMap::new();
             for file in state.log_data().iter() {
@@ -131,6 +130,22 @@ impl PartTable {
             };
             files.into_iter().map(|(day, files)| (day, mark(files))).collect()
         })
+    }
+}
+
+impl PartTable {
+    pub(crate) fn new(part: &'static Part, live: LogicalPlan, days: Arc<Days>, kept: Arc<KeptParts>) -> Self {
+        let schema = Arc::new(Schema::new(live.schema().fields().clone()));
+        Self { part, live, schema, days, kept }
+    }
+
+    /// Whether something of it is kept.
+    pub(crate) fn is_kept(&self) -> bool {
+        self.kept.folder().is_some()
+    }
+
+    fn days(&self) -> &BTreeMap<Day, Mark> {
+        self.days.marks()
     }
 
     /// For each month the file of what is kept that has the most of its days as they are.

@@ -2,7 +2,7 @@
 //!
 //! To add one: a file, and a line in [`VIEWS`] after the views that it uses. The tests run every view of the list.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use datafusion::catalog::TableProvider;
@@ -60,10 +60,12 @@ pub const VIEWS: &[View] = views![
 ];
 
 /// A view with its plan over the tables of one state of the ledger.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct PlannedView {
     view: &'static View,
     pub(crate) plan: LogicalPlan,
+    /// The tables that it reads, through other views as well.
+    scans: Arc<HashSet<String>>,
 }
 
 impl PlannedView {
@@ -85,7 +87,9 @@ impl PlannedView {
 pub(crate) async fn plan(context: &SessionContext) -> Result<Vec<PlannedView>, QueryError> {
     let mut views = Vec::with_capacity(VIEWS.len());
     for view in VIEWS {
-        let planned = PlannedView { view, plan: opaque(plan_one(context, view.name, view.sql).await?)? };
+        let plan = opaque(plan_one(context, view.name, view.sql).await?)?;
+        let scans = Arc::new(scanned(&plan)?);
+        let planned = PlannedView { view, plan, scans };
         let (name, table) = planned.table();
         context.register_table(name, table)?;
         views.push(planned);
@@ -101,6 +105,18 @@ pub(crate) async fn plan(context: &SessionContext) -> Result<Vec<PlannedView>, Q
 pub(crate) async fn plan_one(context: &SessionContext, name: &str, sql: &str) -> Result<LogicalPlan, QueryError> {
     let plan = context.state().create_logical_plan(sql).await;
     plan.map_err(|error| QueryError::Internal(format!("{name}: {error}")))
+}
+
+/// The tables that a plan reads.
+fn scanned(plan: &LogicalPlan) -> Result<HashSet<String>, QueryError> {
+    let mut tables = HashSet::new();
+    plan.apply_with_subqueries(|node| {
+        if let LogicalPlan::TableScan(scan) = node {
+            tables.insert(scan.table_name.table().to_owned());
+        }
+        Ok(TreeNodeRecursion::Continue)
+    })?;
+    Ok(tables)
 }
 
 /// The same rows, of which a query over them does not know that some columns follow from others. The planner adds such
@@ -155,7 +171,7 @@ pub(crate) fn scans_replaced(plan: LogicalPlan, table: &str, rows: &LogicalPlan)
     })
 }
 
-/// Tables by their names, for plans to be bound to.
+/// Tables by their names, for plans to be bound to: those of another state of the ledger.
 pub(crate) struct Sources(HashMap<&'static str, Arc<dyn TableSource>>);
 
 impl Sources {
@@ -181,8 +197,16 @@ impl Sources {
         })
     }
 
+    /// The same views over these tables. One that reads none of them stays as it is.
+    ///
+    /// # Errors
+    ///
+    /// As [`bind`](Self::bind).
     pub(crate) fn bind_views(&self, views: &[PlannedView]) -> Result<Vec<PlannedView>, QueryError> {
-        let bound = views.iter().map(|PlannedView { view, plan }| Ok(PlannedView { view, plan: self.bind(plan)? }));
+        let bound = views.iter().map(|view| match view.scans.iter().any(|table| self.0.contains_key(table.as_str())) {
+            true => Ok(PlannedView { plan: self.bind(&view.plan)?, ..view.clone() }),
+            false => Ok(view.clone()),
+        });
         bound.collect()
     }
 }
