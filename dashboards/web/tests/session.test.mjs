@@ -164,7 +164,7 @@ test("session: a text is found inside it, and a hit leads there", async () => {
   await withPage({}, async (page) => {
     await page.goto(APPROVED);
     await page.getByLabel("Find on the screen").fill("upstream timed out");
-    await page.keyboard.press("Enter");
+    await page.getByRole("button", { name: "Find", exact: true }).click();
     const hit = page.locator("li[data-kind=hit]").first();
     await hit.getByRole("button").click();
     await shows(page, "upstream timed out");

@@ -1,4 +1,4 @@
-import { Chip, TextInput } from "@mantine/core";
+import { Button, Chip, TextInput } from "@mantine/core";
 import { type ReactNode, useEffect, useMemo, useRef, useState } from "react";
 import { HostileText } from "../../ui/HostileText";
 import classes from "./Happened.module.css";
@@ -112,6 +112,9 @@ function Find({ find }: { find: (text: string) => void }) {
           if (value === "") find("");
         }}
       />
+      <Button size="xs" type="submit" variant="default" disabled={text === ""}>
+        Find
+      </Button>
     </form>
   );
 }
