@@ -36,7 +36,7 @@ use known::Known;
 pub(crate) use operate::{DestinationStatus, command, statuses};
 
 /// So many events are read, and delivered before the cursor moves.
-const CHUNK_EVENTS: usize = 5000;
+const CHUNK_EVENTS: usize = 4000;
 
 /// How soon new events are looked for.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
@@ -48,7 +48,7 @@ const MOVE_EVERY: Duration = Duration::from_secs(1);
 const COUNT_EVERY: Duration = Duration::from_secs(15);
 
 /// Sessions whose access is looked up at once.
-const SESSIONS_AT_ONCE: usize = 2500;
+const SESSIONS_AT_ONCE: usize = 2000;
 
 /// What files say of themselves is of use for as long as they are the newest.
 const METADATA_BYTES: usize = 8 << 20;

@@ -59,13 +59,15 @@ fn main() -> ExitCode {
 }
 
 /// Batches are filled on one thread and let go on another. The system's allocator would keep what was freed for each
-/// thread by itself, which doubles the memory that ingest takes.
+/// thread by itself, which doubles the memory that ingest takes. And it would keep large buffers between small ones that
+/// live on, once it has seen some come and go: they are given back when they are freed.
 fn share_memory() {
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
     #[expect(unsafe_code, reason = "there is no safe way to set up the system's allocator")]
     // SAFETY: no other thread runs yet, and every value of this parameter is allowed.
     unsafe {
         libc::mallopt(libc::M_ARENA_MAX, 2);
+        libc::mallopt(libc::M_MMAP_THRESHOLD, 512 << 10);
     }
 }
 

@@ -11,6 +11,7 @@ use custody_schemas::record::Origin;
 use custody_schemas::table::{PARTITION_COLUMN, Table};
 use custody_schemas::time::{Micros, date_of};
 use datafusion::common::{DFSchema, ScalarValue};
+use datafusion::dataframe::DataFrame;
 use datafusion::execution::runtime_env::RuntimeEnv;
 use datafusion::logical_expr::{Expr, SortExpr, ident, lit};
 use datafusion::physical_plan::PhysicalExpr;
@@ -168,6 +169,12 @@ impl Span<'_> {
 }
 
 impl Reading {
+    /// When the events of a condition were taken in, in order.
+    async fn times(&self, condition: Expr) -> Result<DataFrame, QueryError> {
+        let events = self.table(Table::Events.name(), condition).await?;
+        Ok(events.select(columns(&["ingested_at"]))?.sort(vec![ident("ingested_at").sort(true, false)])?)
+    }
+
     /// The days of which a span may have events, counted from 1970, in order.
     async fn days_in(&self, Span { since, behind, until, .. }: Span<'_>) -> Result<Vec<i32>, QueryError> {
         #[derive(Deserialize)]
@@ -207,11 +214,10 @@ impl Engine {
                 // A day at a time: what is put in order is bounded by it.
                 let mut condition = span.on(day);
                 let left = most.saturating_sub(events.len());
-                // How far they go is found by what orders them alone: rows are wide, and those beyond are many.
+                // How far they go is found by their times alone: rows are wide, and those beyond are many.
                 if !span.is_short {
-                    let keys = reading.table(Table::Events.name(), condition.clone()).await?.select(columns(&ORDER))?;
-                    let keys = keys.sort(in_order())?.limit(left.saturating_sub(1), Some(1))?;
-                    let last: Vec<At> = reading.rows(keys).await?;
+                    let times = reading.times(condition.clone()).await?.limit(left.saturating_sub(1), Some(1))?;
+                    let last: Vec<At> = reading.rows(times).await?;
                     if let Some(At { ingested_at }) = last.first() {
                         condition = condition.and(ident("ingested_at").lt_eq(instant(ingested_at.0)));
                     }
@@ -243,9 +249,8 @@ impl Engine {
         Box::pin(async move {
             let reading = self.read(AsOf::Newest, None).await?;
             for day in reading.days_in(span).await? {
-                let keys = reading.table(Table::Events.name(), span.on(day)).await?.select(columns(&ORDER))?;
-                let keys = keys.sort(in_order())?.limit(0, Some(each * count))?;
-                let batches = reading.collect(keys.select(columns(&["ingested_at"]))?).await?;
+                let times = reading.times(span.on(day)).await?.limit(0, Some(each * count))?;
+                let batches = reading.collect(times).await?;
                 let times = batches.iter().map(|batch| batch.column(0).as_primitive::<TimestampMicrosecondType>());
                 let times: Vec<Micros> = times.flat_map(|times| times.iter().flatten()).collect();
                 let Some(last) = times.last().copied() else { continue };

@@ -67,7 +67,7 @@ fn is_zero(rows: &usize) -> bool {
 pub(super) struct Ahead(VecDeque<Micros>);
 
 /// So many times are looked up at once.
-const AHEAD: usize = 20;
+const AHEAD: usize = 25;
 
 /// Events, and the position behind them.
 #[derive(Debug)]

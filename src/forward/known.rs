@@ -17,7 +17,7 @@ use custody_schemas::time::Micros;
 use super::access_to;
 
 /// So many sessions are known, and as many that were asked for before these.
-const KNOWN_MAX: usize = 10_000;
+const KNOWN_MAX: usize = 5_000;
 
 /// After so long a session is looked up again in any case: who is who may be told otherwise now.
 const KNOWN_FOR: Duration = Duration::from_secs(600);
