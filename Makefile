@@ -68,22 +68,35 @@ fmt: ## Format all Rust code
 
 lint: ## Check formatting, and clippy with warnings as errors
 	cargo fmt --all --check
-	cargo clippy --workspace --all-targets -- -D warnings
+	MAKEFLAGS= cargo clippy --workspace --all-targets -- -D warnings
 
 # What a test needs beside Rust. On a developer's machine the tests that cannot have it skip, and say so; where CI is set
 # there is no skipping.
 wanted = $(1) || { [ -z "$(CI)$(CUSTODY_REQUIRE_KAFKA)" ] || exit 1; printf '\n*** %s\n\n' "$(2)" >&2; }
 
-test: lint compose web ## The one test command: formatting, clippy, every test, with a real Kafka and another Delta reader
-	@! command -v npm >/dev/null || npm --prefix dashboards/web run --silent check
+FETCHED := $(addprefix fetched-,kafka s3 spark opa open-reader opensearch chromium kcat)
+.PHONY: $(FETCHED)
+fetched-kafka:
 	@[ -n "$${KAFKA_BOOTSTRAP:-}" ] || $(call wanted,tests/kafka/fetch.sh >/dev/null,NO KAFKA: the tests that need a real broker will be SKIPPED)
+fetched-s3:
 	@$(call wanted,tests/s3/fetch.sh >/dev/null,NO S3 SERVER: the tests of object stores will be SKIPPED)
+fetched-spark:
 	@tests/open/spark-fetch.sh >/dev/null || printf '\n*** NO SPARK: the test that reads the ledger with it will be SKIPPED\n\n' >&2
+fetched-opa:
 	@tests/opa/fetch.sh >/dev/null || printf '\n*** NO OPA: the test with a real policy engine will be SKIPPED\n\n' >&2
+fetched-open-reader:
 	@$(call wanted,$(MAKE) --no-print-directory open-reader,NO PYTHON READER: the test that reads the ledger with other engines will be SKIPPED)
+fetched-opensearch:
 	@$(call wanted,tests/siem/opensearch/fetch.sh >/dev/null,NO OPENSEARCH: the test that forwards to a real one will be SKIPPED)
+fetched-chromium:
 	@$(call wanted,command -v chromium >/dev/null,NO CHROMIUM: the tests of the web interface in a browser will be SKIPPED)
+fetched-kcat:
 	@$(call wanted,command -v kcat >/dev/null,NO KCAT: the test that reads with it what is forwarded to Kafka will be SKIPPED)
+
+# What waits for the network is fetched while the processors check the code.
+test: ## The one test command: formatting, clippy, every test, with a real Kafka and another Delta reader
+	@$(MAKE) --no-print-directory --jobs=4 lint compose web $(FETCHED)
+	@! command -v npm >/dev/null || npm --prefix dashboards/web run --silent check
 	python3 -B -m unittest discover -s tests/siem
 	python3 -B -m unittest discover -s tests/open
 	cargo test --workspace
@@ -109,9 +122,11 @@ open-reader: ## Fetch the Delta readers that are not Custody (Python)
 	  $(OPEN_READER)/bin/pip install --quiet --disable-pip-version-check --only-binary :all: -r tests/open/requirements.txt; \
 	  cp tests/open/requirements.txt $(OPEN_READER)/; }
 
+# Where there is no Docker, or an old one that does not know inline configuration, a current Compose is built.
 compose: ## Check docker-compose.yml
-	@if ! $(COMPOSE) version >/dev/null 2>&1; then \
-	  printf '\n*** NO COMPOSE (%s): docker-compose.yml is NOT CHECKED\n\n' "$(COMPOSE)" >&2; \
+	@compose='$(COMPOSE)'; \
+	if ! $$compose version >/dev/null 2>&1 && ! compose=$$(tests/compose/fetch.sh); then \
+	  printf '\n*** NO COMPOSE (%s): docker-compose.yml is NOT CHECKED\n\n' '$(COMPOSE)' >&2; \
 	else \
-	  $(COMPOSE) -f docker-compose.yml --profile gateways --profile dashboards config --quiet && echo "docker-compose.yml: valid"; \
+	  $$compose -f docker-compose.yml --profile gateways --profile dashboards config --quiet && echo "docker-compose.yml: valid"; \
 	fi
