@@ -99,14 +99,14 @@ impl Source {
         between: (Option<Moment>, Option<Moment>),
     ) -> Result<Opened, Absence> {
         let engine = self.engine.as_ref();
-        let SessionDetail { linked: mut session, versions, .. } =
+        let SessionDetail { linked: mut session, mut recording_states, versions, .. } =
             engine.session(session_id).await?.ok_or(Absence::Session)?;
         if let Some(source) = source.filter(|source| *source != session.session.source) {
             let (all, _) = engine.linked_sessions(&[session_id]).await?;
             session = all.into_iter().find(|one| one.session.source == source).ok_or(Absence::Session)?;
         }
         let of = &session.session;
-        let state = engine.recording_states(session_id).await?.remove(&of.source);
+        let state = recording_states.remove(&of.source);
         let frames = match engine.frames(&of.source, session_id).await {
             Ok(frames) => frames,
             Err(QueryError::TooLarge { .. }) => {

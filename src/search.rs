@@ -71,8 +71,10 @@ pub(crate) enum Found {
 pub(crate) struct SessionHit {
     #[serde(flatten)]
     hit: Hit,
-    /// Who was there.
+    /// The account that was there.
     actor: Option<String>,
+    /// Whose that is.
+    person: Option<String>,
     /// On what.
     target: Option<String>,
     /// Why.
@@ -97,6 +99,7 @@ impl SessionHit {
         }
         Self {
             actor: session.and_then(|of| of.actor.clone()),
+            person: session.and_then(|of| of.person.clone()),
             target: session.and_then(|of| of.target.clone()),
             reason,
             approvers: link.map(|link| link.approvers.clone()).unwrap_or_default(),
@@ -310,7 +313,7 @@ impl Printer {
     }
 
     fn print_hit(&mut self, found: &SessionHit, out: &mut impl Write) -> std::io::Result<()> {
-        let SessionHit { hit, actor, target, reason, approvers, link_method, replay } = found;
+        let SessionHit { hit, actor: _, person, target, reason, approvers, link_method, replay } = found;
         let key = (hit.source.clone(), hit.session_id.clone());
         if self.shown.as_ref() != Some(&key) {
             if self.shown.is_some() {
@@ -331,7 +334,7 @@ impl Printer {
                 out,
                 "{}  {} on {}",
                 visible(&hit.session_id),
-                or(actor, "somebody"),
+                or(person, "somebody"),
                 or(target, "an unknown target")
             )?;
             writeln!(out, "  {by}, {reason}")?;

@@ -263,7 +263,7 @@ impl Reading {
         Ok(days.flat_map(|days| days.as_primitive::<arrow::datatypes::Date32Type>().iter().flatten()).collect())
     }
 
-    fn view(&self, name: &str) -> Result<LogicalPlan, QueryError> {
+    pub(crate) fn view(&self, name: &str) -> Result<LogicalPlan, QueryError> {
         self.snapshot.view(name).ok_or_else(|| unknown(name))
     }
 
@@ -292,7 +292,7 @@ impl Reading {
     }
 
     /// Rows that were worked out, as the table that they stand for.
-    fn held(&self, name: &str, rows: Vec<RecordBatch>) -> Result<Arc<dyn TableProvider>, QueryError> {
+    pub(crate) fn held(&self, name: &str, rows: Vec<RecordBatch>) -> Result<Arc<dyn TableProvider>, QueryError> {
         let schema = match self.snapshot.part(name) {
             Some(part) => part.schema(),
             None => self.snapshot.table(name).ok_or_else(|| unknown(name))?.schema(),

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use arrow::array::AsArray;
 use arrow::datatypes::{Int32Type, Int64Type};
+use arrow::record_batch::RecordBatch;
 use custody_replay::header::Version;
 use custody_replay::index::Segment;
 use custody_replay::recording::{Extent, Reader, Whole};
@@ -11,9 +12,10 @@ use custody_replay::{Place, Recording, Size, StreamKey, Timed};
 use custody_schemas::columns::read_frames;
 use custody_schemas::frame::{Clock, Frame};
 use custody_schemas::table::{PARTITION_COLUMN, Table};
+use datafusion::catalog::default_table_source::provider_as_source;
 use datafusion::common::ScalarValue;
 use datafusion::functions::expr_fn::character_length;
-use datafusion::logical_expr::{Expr, ident, lit};
+use datafusion::logical_expr::{Expr, LogicalPlanBuilder, ident, lit};
 use futures::future::BoxFuture;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -21,6 +23,7 @@ use utoipa::ToSchema;
 use crate::engine::{AsOf, Bounds, Engine, Reading};
 use crate::error::QueryError;
 use crate::sessions::{Time, columns, data_bytes};
+use crate::views;
 
 /// A part of a recording is not loaded when its frames have more bytes.
 const PART_BYTES_MAX: usize = 64 << 20;
@@ -236,29 +239,6 @@ impl Engine {
         })
     }
 
-    /// How far the recordings of a session can be trusted, by the kind of gateway.
-    ///
-    /// # Errors
-    ///
-    /// As [`Engine::query`].
-    pub fn recording_states<'a>(
-        &'a self,
-        session_id: &'a str,
-    ) -> BoxFuture<'a, Result<BTreeMap<String, RecordingState>, QueryError>> {
-        #[derive(Deserialize)]
-        struct Row {
-            source: String,
-            #[serde(flatten)]
-            state: RecordingState,
-        }
-        Box::pin(async move {
-            let reading = self.read(AsOf::Newest, Bounds::default().time).await?;
-            let rows = reading.table("recording_state", ident("session_id").eq(lit(session_id))).await?;
-            let rows: Vec<Row> = reading.rows(rows.select(columns(STATE))?).await?;
-            Ok(rows.into_iter().map(|row| (row.source, row.state)).collect())
-        })
-    }
-
     /// Whether a session is over, as far as its gateway says; one that nobody knows is.
     ///
     /// # Errors
@@ -287,14 +267,14 @@ impl Engine {
             let reading = self.read(AsOf::Newest, Bounds::default().time).await?;
             let rows = reading.table(Table::IndexedSegments.name(), in_run(session_id, of.run)).await?;
             let rows = rows.sort(vec![ident("number").sort(true, false)])?.select(columns(ROW))?;
-            let rows: Vec<Row> = reading.rows(rows).await?;
+            let frames = reading.whereabouts(&of.source, session_id);
+            let (rows, frames) = futures::try_join!(reading.rows::<Row>(rows), frames)?;
             let (mut parts, mut first_event) = (Vec::new(), 0);
             for row in rows {
                 let part = row.into_part(of.channel.as_deref(), first_event)?;
                 first_event += part.segment.events;
                 parts.push(part);
             }
-            let frames = reading.whereabouts(&of.source, session_id).await?;
             Ok(Reel { of, parts, frames })
         })
     }
@@ -418,6 +398,27 @@ impl Engine {
 pub type Streams = BTreeMap<Option<String>, BTreeMap<StreamKey, Vec<Extent>>>;
 
 impl Reading {
+    /// How far the recordings of a session can be trusted, by the kind of gateway. Its rows of `sessions` are known, in all
+    /// columns.
+    pub(crate) async fn recording_states(
+        &self,
+        session_id: &str,
+        sessions: Vec<RecordBatch>,
+    ) -> Result<BTreeMap<String, RecordingState>, QueryError> {
+        #[derive(Deserialize)]
+        struct Row {
+            source: String,
+            #[serde(flatten)]
+            state: RecordingState,
+        }
+        let sessions = self.held("sessions", sessions)?;
+        let of = |name: &str| (name == "sessions").then(|| provider_as_source(sessions.clone()));
+        let view = views::in_place(self.view("recording_state")?, &of)?;
+        let rows = self.frame_of(LogicalPlanBuilder::from(view).alias("recording_state")?.build()?);
+        let rows = rows.filter(ident("session_id").eq(lit(session_id)))?.select(columns(STATE))?;
+        Ok(self.rows::<Row>(rows).await?.into_iter().map(|row| (row.source, row.state)).collect())
+    }
+
     async fn whereabouts(&self, source: &str, session_id: &str) -> Result<Whereabouts, QueryError> {
         let days = match self.snapshot.part(PARTS).is_some_and(|part| part.is_kept()) {
             true => Some(self.days_with(PARTS, session_id).await?),

@@ -2,7 +2,7 @@
 //!
 //! What is asked for is bound as values; no word of a question becomes part of an SQL text.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use arrow::array::AsArray;
 use arrow::record_batch::RecordBatch;
@@ -28,6 +28,7 @@ use crate::error::QueryError;
 use crate::format;
 use crate::functions::is_one_of;
 use crate::narrowed::{NARROWED_MAX, any_of};
+use crate::reels::RecordingState;
 
 /// An instant in microseconds since the Unix epoch, UTC; RFC 3339 when it is written out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, ToSchema)]
@@ -156,8 +157,10 @@ pub struct Session {
     pub cluster: Option<String>,
     /// The gateway's id of the session.
     pub session_id: String,
-    /// Who opened it.
+    /// The account that opened it.
     pub actor: Option<String>,
+    /// Whose that is, by the identity table; the account itself where nothing else is known.
+    pub person: Option<String>,
     /// `human`, `bot` or `system`.
     pub actor_kind: Option<String>,
     /// Everyone who was in it.
@@ -403,6 +406,8 @@ pub struct SessionDetail {
     pub events_truncated: bool,
     /// The recording, by each gateway that sent frames.
     pub recordings: Vec<Recording>,
+    /// How far it can be trusted, by the kind of gateway, see the view `recording_state`.
+    pub recording_states: BTreeMap<String, RecordingState>,
     /// What this is made from.
     pub versions: Versions,
 }
@@ -442,15 +447,17 @@ impl Engine {
         Box::pin(async move {
             let reading = self.read(AsOf::Newest, Bounds::default().time).await?;
             let of_session = || ident("session_id").eq(lit(session_id));
-            let rows = reading.table("sessions", of_session()).await?.select(columns(SESSION))?;
-            let rows = rows.sort_by(vec![ident("source"), place()])?;
-            let mut sessions: Vec<Session> = reading.rows(rows).await?;
+            let rows = reading.table("sessions", of_session()).await?;
+            let rows = reading.collect(rows.sort_by(vec![ident("source"), place()])?).await?;
+            let mut sessions: Vec<Session> = Reading::values(&rows)?;
             if sessions.is_empty() {
                 return Ok(None);
             }
             let others = sessions.split_off(1);
             let also = others.into_iter().map(|Session { source, cluster, .. }| Place { source, cluster }).collect();
-            let Some(linked) = reading.link(sessions, None).await?.pop() else {
+            let states = reading.recording_states(session_id, rows.clone());
+            let (linked, recording_states) = futures::try_join!(reading.link(sessions, Some(rows)), states)?;
+            let Some(linked) = linked.into_iter().next() else {
                 return Ok(None);
             };
             let request_ids: Vec<&str> = linked.links.iter().filter_map(|link| link.request_id.as_deref()).collect();
@@ -488,6 +495,7 @@ impl Engine {
                 events,
                 events_truncated,
                 recordings,
+                recording_states,
                 versions,
             }))
         })
@@ -741,6 +749,7 @@ const SESSION: &[&str] = &[
     "cluster",
     "session_id",
     "actor",
+    "person",
     "actor_kind",
     "participants",
     "login",

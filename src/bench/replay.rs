@@ -144,9 +144,7 @@ async fn open(engine: &Arc<Engine>, ledger: &Ledger) -> Result<Reel, Failure> {
         Absence::Failed(failure) => failure,
         absence => Failure::check(anyhow::anyhow!(absence.message(SESSION))),
     });
-    let reel = engine.reel(SESSION, found?.0).await?;
-    let _ = engine.recording_states(SESSION).await?;
-    Ok(reel)
+    Ok(engine.reel(SESSION, found?.0).await?)
 }
 
 /// A part as it is sent. Returns its size in bytes.

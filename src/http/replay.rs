@@ -12,7 +12,7 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri, header};
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use custody_ledger::Ledger;
-use custody_query::reels::{RecordingState, Reel};
+use custody_query::reels::Reel;
 use custody_replay::encode;
 use custody_replay::live::Shown;
 use custody_schemas::activity::Activity;
@@ -22,7 +22,6 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::{ApiError, ErrorBody, InPath, State, asked_for, by, in_path, in_query, not_known};
 use crate::activity::{Ended, Entry};
-use crate::exit::Failure;
 use crate::reels::{Absence, Asked, Looking, Shelf, Watching};
 
 /// Recordings whose parts are remembered, and of all of them so many parts.
@@ -150,8 +149,6 @@ pub(super) struct ReplayIndex {
     replaced_bytes: i64,
     /// What is wrong with it.
     findings: Vec<ReplayFinding>,
-    /// How far it can be trusted, see the view `recording_state`.
-    state: Option<RecordingState>,
     /// Markers: time and label.
     markers: Vec<(i64, String)>,
     /// Times of a second or more in which nothing happened: end and length.
@@ -185,7 +182,7 @@ struct ReplaySegment {
 }
 
 impl ReplayIndex {
-    fn new(reel: &Reel, channels: Vec<Option<String>>, state: Option<RecordingState>) -> Self {
+    fn new(reel: &Reel, channels: Vec<Option<String>>) -> Self {
         let of = &reel.of;
         let segments = reel.parts.iter().map(|part| &part.segment).enumerate();
         let segments = segments.map(|(number, segment)| ReplaySegment {
@@ -216,7 +213,6 @@ impl ReplayIndex {
             output_sha256: of.output_sha256.clone(),
             replaced_bytes: of.replaced_bytes,
             findings: findings.collect(),
-            state,
             markers: reel.parts.iter().flat_map(|part| part.segment.markers.clone()).collect(),
             idle: reel.parts.iter().flat_map(|part| part.segment.idle.clone()).collect(),
             segments: segments.collect(),
@@ -231,6 +227,8 @@ fn hex(bytes: &[u8]) -> String {
 
 /// What a player needs to show a recording at any time: its length, its parts, what is wrong with it.
 ///
+/// How far it can be trusted is told with the session, and takes longer to find out than its first screen takes to be shown.
+///
 /// A recording that nobody has looked through yet is looked through now.
 #[utoipa::path(get, path = "/api/v1/sessions/{id}/replay", tag = "sessions",
     params(("id" = String, Path), Which), responses(
@@ -244,13 +242,9 @@ pub(super) async fn get_replay(
     uri: Uri,
 ) -> Result<Response, ApiError> {
     let (id, which) = (in_path(id)?, Which::of(&uri)?);
-    // Both take about as long, and neither needs the other.
-    let (engine, of) = (state.engine.clone(), id.clone());
-    let trusted = tokio::spawn(async move { engine.recording_states(&of).await });
     let (reel, channels) = did(&state, from, "replay", &id, &which, find(&state, &id, &which)).await?;
     state.replays.view(from, &id);
-    let trust = trusted.await.map_err(Failure::broken)??.remove(&reel.of.source);
-    Ok(Json(ReplayIndex::new(&reel, channels, trust)).into_response())
+    Ok(Json(ReplayIndex::new(&reel, channels)).into_response())
 }
 
 /// Does something that is asked of a recording after it was written down who asked for it; what does not go well is written

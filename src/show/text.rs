@@ -197,6 +197,9 @@ pub(super) fn session(detail: &SessionDetail, recording: Option<&Recording>, out
     writeln!(out, "Session {}", visible(&session.session_id))?;
     let place = optional(session.cluster.as_deref());
     field(out, "gateway", &format!("{} {place}", session.source))?;
+    if session.person != session.actor {
+        field(out, "person", &optional(session.person.as_deref()))?;
+    }
     field(out, "actor", &[optional(session.actor.as_deref()), optional(session.actor_kind.as_deref())].join(" "))?;
     field(out, "participants", &list(&session.participants))?;
     let target = [&session.target, &session.target_kind, &session.protocol].map(|text| optional(text.as_deref()));

@@ -52,7 +52,8 @@ fn a_recording_is_played_in_parts_that_are_those_that_were_looked_through() {
     assert_eq!(json!(known), expected, "{index}");
     assert_eq!((&index["markers"], &index["findings"]), (&json!([[4_000_000, "half of it"]]), &json!([])));
     assert_eq!(index["idle"], json!([[9_000_000, 5_000_000]]), "from the marker to the resize");
-    assert_eq!(index["state"]["recording_state"], "recorded", "{index}");
+    let session = get(&client, "/api/v1/sessions/cast-1");
+    assert_eq!(session["recording_states"]["asciicast"]["recording_state"], "recorded", "{session}");
     let again = get(&client, "/api/v1/sessions/cast-1/replay");
     assert_eq!(again["segments"], index["segments"], "it is not looked through again");
 

@@ -57,6 +57,18 @@ test("sessions: approver, gateway and recording narrow the list together", async
   });
 });
 
+test("sessions: a policy that said yes does not look like a person", async () => {
+  const decided = (await story()).flatMap(({ links }) => links).filter(({ link_method }) => link_method !== "inferred");
+  const { approvers } = decided.find(({ decision_id, approvers }) => decision_id != null && approvers.length > 0);
+  await withPage({}, async (page) => {
+    await page.goto(`/sessions?approver=${encodeURIComponent(approvers[0])}`);
+    await rows(page)
+      .first()
+      .getByText(`policy ${approvers.join(", ")}`)
+      .waitFor();
+  });
+});
+
 test("sessions: pages follow each other without a session twice or left out", async () => {
   await withPage({}, async (page) => {
     // Pages of four, from the real server.
@@ -172,7 +184,7 @@ test("sessions: a server that is away, or broken, loses nothing that was typed",
 
 test("names from outside are text: HTML, direction marks, controls and 500 emoji", async () => {
   const hostile = {
-    actor: '<script>window.wasRun = 1</script><img src=x onerror="window.wasRun = 1">',
+    person: '<script>window.wasRun = 1</script><img src=x onerror="window.wasRun = 1">',
     target: "👩‍💻".repeat(500),
     reason: "\u202Eevil\u202C \u0007\u001b[31mred\u200b",
     login: "=HYPERLINK(1)",
@@ -189,7 +201,7 @@ test("names from outside are text: HTML, direction marks, controls and 500 emoji
     const row = rows(page).first();
     await row.waitFor();
     const text = await row.innerText();
-    assert.ok(text.includes(hostile.actor), text);
+    assert.ok(text.includes(hostile.person), text);
     assert.ok(text.includes("‹U+202E›evil‹U+202C›"), text);
     assert.ok(text.includes("␇␛[31mred‹U+200B›"), text);
     assert.equal(await page.evaluate(() => window.wasRun), undefined);

@@ -126,7 +126,7 @@ function Unapproved({ count, latest, from, days }: Found["unapproved"] & { from:
               <Instant at={session.started_at} precision="minute" />
             </Link>
             <span>
-              <HostileText none="somebody">{session.actor}</HostileText> on{" "}
+              <HostileText none="somebody">{session.person}</HostileText> on{" "}
               <HostileText none="something">{session.target}</HostileText>
             </span>
             <span className="soft">
@@ -185,7 +185,7 @@ const Running = ({ count, latest }: Found["running"]) => (
         {latest.map((session) => (
           <li key={keyOf(session)} className={isApproved(session.links) ? undefined : "alarm"}>
             <Link href={href(session)}>
-              <HostileText none="somebody">{session.actor}</HostileText> on{" "}
+              <HostileText none="somebody">{session.person}</HostileText> on{" "}
               <HostileText none="something">{session.target}</HostileText>
             </Link>
             {!isApproved(session.links) && " not approved"}

@@ -49,14 +49,14 @@ export function steps(request: Schemas["RequestDetail"], now: Date): Step[] {
       words: reason ?? null,
     },
     ...reviews.map(reviewed),
-    ...sessions.map(({ session_id, source, started_at, actor, target, links }): Step => {
+    ...sessions.map(({ session_id, source, started_at, person, target, links }): Step => {
       const isSure = links.some((link) => link.request_id === request_id && link.link_method !== "inferred");
       const did = `${isSure ? "opened a session" : "opened a session that may have used it"} on ${target ?? "something"}`;
       return {
         key: `${source} ${session_id}`,
         at: started_at ?? null,
         tone: "session",
-        who: actor ?? null,
+        who: person ?? null,
         did,
         words: null,
         session_id,

@@ -104,6 +104,11 @@ export function Evidence({ session, index }: { session: Detail; index: Schemas["
               <Instant at={session.ended_at} />
             )}
           </Fact>
+          {session.actor !== session.person && (
+            <Fact name="Known there as">
+              <HostileText>{session.actor}</HostileText>
+            </Fact>
+          )}
           <Fact name="Account">
             <HostileText>{session.login}</HostileText>
           </Fact>
@@ -161,7 +166,7 @@ function Access({ link }: { link: Schemas["Link"] }) {
           <HostileText>{link.tickets.join(", ")}</HostileText>
         </Fact>
       )}
-      <Fact name="Said yes">
+      <Fact name={link.decision_id == null ? "Said yes" : "Policy said yes"}>
         <HostileText none="nobody">{link.approvers.join(", ")}</HostileText>
       </Fact>
       {link.approved_at != null && (
@@ -243,15 +248,31 @@ function Request({ request, reviews }: { request: Schemas["AccessRequest"]; revi
 
 /** Whether the recording is here and whole. */
 function RecordingFacts({ session, index }: { session: Detail; index: Schemas["ReplayIndex"] | undefined }) {
-  const state = index?.state;
-  if (index === undefined) {
-    const told = {
-      recorded: "It is here.",
-      announced: "The gateway says that there is one; it is not here.",
-      none: "There is none.",
-    };
-    return <p>{told[session.recording as keyof typeof told] ?? session.recording}</p>;
-  }
+  const state = session.recording_states[index?.source ?? session.source];
+  return (
+    <Facts>
+      {state !== undefined && (
+        <Fact name="State">
+          <strong
+            className={["missing", "incomplete", "unverifiable"].includes(state.recording_state) ? "alarm" : undefined}
+          >
+            {state.recording_state.replace("_", " ")}
+          </strong>
+          {state.why != null && <span className="soft">: {state.why}</span>}
+        </Fact>
+      )}
+      {index !== undefined && <Recorded session={session} index={index} state={state} />}
+    </Facts>
+  );
+}
+
+interface RecordedProps {
+  session: Detail;
+  index: Schemas["ReplayIndex"];
+  state: Schemas["RecordingState"] | undefined;
+}
+
+function Recorded({ session, index, state }: RecordedProps) {
   const missing = [
     state?.missing_bytes ? `${state.missing_bytes.toLocaleString("en")} bytes are missing` : undefined,
     state?.missing_events
@@ -259,17 +280,7 @@ function RecordingFacts({ session, index }: { session: Detail; index: Schemas["R
       : undefined,
   ].filter((text) => text !== undefined);
   return (
-    <Facts>
-      {state != null && (
-        <Fact name="State">
-          <strong
-            className={state.recording_state === "recorded" || state.recording_state === "running" ? "" : "alarm"}
-          >
-            {state.recording_state}
-          </strong>
-          {state.why != null && <span className="soft">: {state.why}</span>}
-        </Fact>
-      )}
+    <>
       <Fact name="Integrity">
         {state?.integrity ?? <span className="soft">streamed: no file was there to verify</span>}
       </Fact>
@@ -304,7 +315,7 @@ function RecordingFacts({ session, index }: { session: Detail; index: Schemas["R
       <Fact name="SHA-256">
         <span className={`mono ${classes.hash}`}>{index.output_sha256}</span>
       </Fact>
-    </Facts>
+    </>
   );
 }
 

@@ -12,7 +12,14 @@ type Session = Schemas["LinkedSession"];
 /** The surest links stand first; what is inferred says nothing where there is something better. */
 const firm = ({ links }: Session) => (links.some(isFirm) ? links.filter(isFirm) : links);
 const methods = (session: Session) => [...new Set(firm(session).map((link) => link.link_method))];
-const approvers = (session: Session) => [...new Set(firm(session).flatMap((link) => link.approvers))];
+/** A policy that decided is no person, and is not to look like one. */
+const approvers = (session: Session) => [
+  ...new Set(
+    firm(session).flatMap(({ approvers, decision_id }) =>
+      decision_id == null || approvers.length === 0 ? approvers : `policy ${approvers.join(", ")}`,
+    ),
+  ),
+];
 const tickets = ({ links }: Session) => [...new Set(links.flatMap((link) => link.tickets))];
 const reason = (session: Session) => firm(session).find((link) => link.reason)?.reason ?? session.reason;
 
@@ -40,6 +47,13 @@ export const columns: Column<Session>[] = [
     id: "actor",
     title: "Person",
     fit: true,
+    cell: ({ person }) => <HostileText clamp={2}>{person}</HostileText>,
+    text: ({ person }) => person,
+  },
+  {
+    id: "account",
+    title: "Account",
+    hidden: true,
     cell: ({ actor }) => <HostileText clamp={2}>{actor}</HostileText>,
     text: ({ actor }) => actor,
   },
