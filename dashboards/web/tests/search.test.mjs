@@ -29,6 +29,9 @@ test("search: what was on a screen is found, with who, why and who said yes; a h
       (at) => Math.abs(Number(document.querySelector("[role=slider]")?.getAttribute("aria-valuenow")) - at) <= 1,
       at,
     );
+    // The other places of the same session are found there, too.
+    assert.equal(await page.getByLabel("Find on the screen").inputValue(), "upstream timed out");
+    await page.locator("li[data-kind=hit]").first().waitFor();
   });
 });
 

@@ -205,12 +205,12 @@ function OfSession({ hits, word }: { hits: Hit[]; word: string }) {
   const [isWhole, setWhole] = useState(false);
   const [first] = hits;
   if (first === undefined) return null;
-  const { actor, target, reason, approvers, link_method, source } = first;
+  const { person, target, reason, approvers, link_method, source } = first;
   return (
     <li className={`card ${classes.session}`}>
       <div className={classes.who}>
         <strong>
-          <HostileText none="somebody">{actor}</HostileText> on <HostileText none="something">{target}</HostileText>
+          <HostileText none="somebody">{person}</HostileText> on <HostileText none="something">{target}</HostileText>
         </strong>
         {link_method != null && <LinkMethod method={link_method} />}
         <span>
@@ -229,7 +229,7 @@ function OfSession({ hits, word }: { hits: Hit[]; word: string }) {
         {(isWhole ? hits : hits.slice(0, OF_SESSION)).map((hit) => (
           <li key={`${hit.channel} ${hit.run} ${hit.number}`}>
             <div>
-              <Link href={hrefOf(hit)}>at {clock(hit.from_us)}</Link>
+              <Link href={hrefOf(hit, word)}>at {clock(hit.from_us)}</Link>
               {hit.shown_at != null && (
                 <div className="soft">
                   <Instant at={hit.shown_at} />

@@ -41,9 +41,13 @@ export function withFound(searched: Searched, found: Found[]): Searched {
   return { sessions, count, progress, end };
 }
 
-/** Opens the session when the text has just come: to a hundredth of a second, and never before. */
-export function hrefOf({ session_id, source, channel, from_us }: Hit): string {
+/**
+ * Opens the session when the text has just come, to a hundredth of a second, and never before; the other places where it has
+ * that text are found there, too. A pattern is looked for in all sessions alone.
+ */
+export function hrefOf({ session_id, source, channel, from_us }: Hit, word: string): string {
   const params = new URLSearchParams({ at: String((Math.floor(from_us / 1e4) + 1) / 100), source });
+  if (word !== "") params.set("find", word);
   if (channel != null) params.set("channel", channel);
   return `/sessions/${encodeURIComponent(session_id)}?${params}`;
 }

@@ -1,5 +1,6 @@
 import { Button, Chip, TextInput } from "@mantine/core";
-import { type ReactNode, useEffect, useMemo, useRef, useState } from "react";
+import { memo, type ReactNode, useEffect, useMemo, useRef, useState } from "react";
+import { type Ticking, useNow } from "../../replay/ticking";
 import { HostileText } from "../../ui/HostileText";
 import classes from "./Happened.module.css";
 import { inOrder, type Moment } from "./moments";
@@ -15,22 +16,24 @@ const KINDS: [Moment["kind"], string][] = [
 interface Props {
   moments: Moment[];
   /** Nothing is played where it is not given. */
-  now_us: number | undefined;
+  ticking: Ticking | undefined;
   show: (at_us: number) => string;
   seek: ((at_us: number) => void) | undefined;
   /** Looks for a text inside the recording. */
   find: ((text: string) => void) | undefined;
+  /** What was looked for. */
+  sought?: string;
   /** What is to be said of the list. */
   children?: ReactNode;
 }
 
 /** What happened, on the clock of the recording; each leads there. */
-export function Happened({ moments, now_us, show, seek, find, children }: Props) {
+export function Happened({ moments, ticking, show, seek, find, sought = "", children }: Props) {
   const there = KINDS.filter(([kind]) => moments.some((moment) => moment.kind === kind));
   const [left, setLeft] = useState<string[]>([]);
   const shown = useMemo(() => inOrder(moments.filter(({ kind }) => !left.includes(kind))), [moments, left]);
   const current =
-    now_us === undefined ? -1 : shown.findLastIndex(({ at_us }) => at_us !== undefined && at_us <= now_us);
+    useNow(ticking, (now_us) => shown.findLastIndex(({ at_us }) => at_us !== undefined && at_us <= now_us)) ?? -1;
   const list = useRef<HTMLOListElement>(null);
   useEffect(() => {
     const row = list.current?.children[current];
@@ -57,29 +60,41 @@ export function Happened({ moments, now_us, show, seek, find, children }: Props)
             </Chip>
           ))}
         </Chip.Group>
-        {find !== undefined && <Find find={find} />}
+        {find !== undefined && <Find find={find} sought={sought} />}
       </div>
       {children}
       <ol className={classes.list} ref={list}>
         {shown.map((moment, place) => (
           // biome-ignore lint/suspicious/noArrayIndexKey: two may be the same but for their place
-          <li key={place} data-kind={moment.kind} aria-current={place === current ? "time" : undefined}>
-            <At at_us={moment.at_us} show={show} seek={seek} />
-            <span className={classes.text}>
-              <HostileText clamp={3}>{moment.text}</HostileText>
-              {moment.detail !== undefined && (
-                <span className="soft">
-                  {" "}
-                  <HostileText>{moment.detail}</HostileText>
-                </span>
-              )}
-            </span>
-          </li>
+          <Row key={place} moment={moment} isCurrent={place === current} show={show} seek={seek} />
         ))}
       </ol>
     </section>
   );
 }
+
+interface RowProps extends Pick<Props, "show" | "seek"> {
+  moment: Moment;
+  isCurrent: boolean;
+}
+
+/** There may be thousands, of which two change when the next is reached. */
+const Row = memo(function Row({ moment: { kind, at_us, text, detail }, isCurrent, show, seek }: RowProps) {
+  return (
+    <li data-kind={kind} aria-current={isCurrent ? "time" : undefined}>
+      <At at_us={at_us} show={show} seek={seek} />
+      <span className={classes.text}>
+        <HostileText clamp={3}>{text}</HostileText>
+        {detail !== undefined && (
+          <span className="soft">
+            {" "}
+            <HostileText>{detail}</HostileText>
+          </span>
+        )}
+      </span>
+    </li>
+  );
+});
 
 function At({ at_us, show, seek }: Pick<Props, "show" | "seek"> & { at_us: number | undefined }) {
   if (at_us === undefined) return <span className={classes.at}>all of it</span>;
@@ -91,8 +106,13 @@ function At({ at_us, show, seek }: Pick<Props, "show" | "seek"> & { at_us: numbe
   );
 }
 
-function Find({ find }: { find: (text: string) => void }) {
-  const [text, setText] = useState("");
+function Find({ find, sought }: { find: (text: string) => void; sought: string }) {
+  const [text, setText] = useState(sought);
+  const [known, setKnown] = useState(sought);
+  if (sought !== known) {
+    setKnown(sought);
+    setText(sought);
+  }
   return (
     <form
       className={classes.find}

@@ -11,6 +11,7 @@ import { useKeys } from "../../keys/keys";
 import { aspect } from "../../replay/aspect";
 import { type ClockMode, useClock } from "../../replay/clockMode";
 import type { Playback } from "../../replay/players";
+import { Ticking, useNow } from "../../replay/ticking";
 import { replayAddress, type Which } from "../../replay/useReplay";
 import { clock, fromClock, micros } from "../../time/format";
 import { Happened } from "./Happened";
@@ -59,7 +60,8 @@ export function Replay({ index, which, session, at_us, goLive }: Props) {
   const [params] = useSearchParams();
   const at = params.get("at");
   const from_us = at_us ?? (at === null ? undefined : timeOf(at, index));
-  const { element, playback, isPlaying, failure, now_us } = usePlayback(index, which, from_us);
+  const { element, playback, isPlaying, failure, ticking } = usePlayback(index, which, from_us);
+  const now_us = () => playback?.now_us() ?? 0;
   const { mode, setMode, show } = useClock(index.started_at_us);
   const recorded: Recorded = useMemo(
     () => ({ session_id: index.session_id, source: index.source, channel: index.channel ?? null }),
@@ -70,7 +72,7 @@ export function Replay({ index, which, session, at_us, goLive }: Props) {
     queryFn: ({ signal }) => commands(recorded, signal),
     staleTime: 60_000,
   });
-  const { hits, find, searching } = useHits(index);
+  const { hits, find, sought, searching } = useHits(index);
   const moments = useMemo(
     () => [
       ...eventMoments(session?.events ?? [], index.started_at_us ?? undefined),
@@ -97,19 +99,20 @@ export function Replay({ index, which, session, at_us, goLive }: Props) {
   });
   useEffect(() => playback?.setSpeed(Number(speed)), [playback, speed]);
   useEffect(() => playback?.setSkipsIdle(skipsIdle), [playback, skipsIdle]);
-  const { linked, link } = useLink(() => playback?.now_us() ?? 0);
+  const { linked, link } = useLink(now_us);
   const stride = (by: number) => setSpeed(SPEEDS[SPEEDS.indexOf(speed) + by] ?? speed);
   const next = (after: boolean) => {
     const times = moments.flatMap(({ at_us, kind }) => (kind === "event" || at_us === undefined ? [] : [at_us]));
+    const now = now_us();
     const at = after
-      ? Math.min(...times.filter((time) => time > now_us))
-      : Math.max(...times.filter((time) => time < now_us - 1_000_000));
+      ? Math.min(...times.filter((time) => time > now))
+      : Math.max(...times.filter((time) => time < now - 1_000_000));
     if (Number.isFinite(at)) seek(at);
   };
   useKeys("Recording", [
     { keys: " ", does: "Play or pause", run: () => toggle() },
-    { keys: "ArrowLeft", does: "5 seconds back", run: () => seek(now_us - 5_000_000) },
-    { keys: "ArrowRight", does: "5 seconds on", run: () => seek(now_us + 5_000_000) },
+    { keys: "ArrowLeft", does: "5 seconds back", run: () => seek(now_us() - 5_000_000) },
+    { keys: "ArrowRight", does: "5 seconds on", run: () => seek(now_us() + 5_000_000) },
     { keys: "[", does: "Command, marker or hit before", run: () => next(false) },
     { keys: "]", does: "Next command, marker or hit", run: () => next(true) },
     { keys: "<", does: "Slower", run: () => stride(-1) },
@@ -133,7 +136,7 @@ export function Replay({ index, which, session, at_us, goLive }: Props) {
             : `What came after ${show(index.duration_us)} was not looked through yet: it can be seen live.`}
         </p>
       )}
-      <Timeline index={index} moments={moments} now_us={now_us} show={show} seek={seek} />
+      <Timeline index={index} moments={moments} ticking={ticking} show={show} seek={seek} />
       <div className={classes.controls}>
         <ActionIcon variant="filled" size="lg" aria-label={isPlaying ? "Pause" : "Play"} onClick={toggle}>
           <svg viewBox="0 0 16 16" width="16" aria-hidden="true">
@@ -141,7 +144,7 @@ export function Replay({ index, which, session, at_us, goLive }: Props) {
           </svg>
         </ActionIcon>
         <span className={classes.clock}>
-          <span>{show(now_us, 1)}</span>
+          <Now ticking={ticking} show={show} />
           <span className="soft"> of {clock(index.duration_us, 1)}</span>
         </span>
         <SegmentedControl
@@ -194,7 +197,7 @@ export function Replay({ index, which, session, at_us, goLive }: Props) {
           </Menu>
         </span>
       </div>
-      <Happened moments={moments} now_us={now_us} show={show} seek={seek} find={find}>
+      <Happened moments={moments} ticking={ticking} show={show} seek={seek} find={find} sought={sought}>
         {searching !== undefined && (
           <p className="soft" role="status">
             {searching}
@@ -220,13 +223,17 @@ export function Replay({ index, which, session, at_us, goLive }: Props) {
   );
 }
 
+function Now({ ticking, show }: { ticking: Ticking; show: (at_us: number, digits: 1) => string }) {
+  return <span>{show(useNow(ticking, (now_us) => now_us) ?? 0, 1)}</span>;
+}
+
 /** A player in an element, its state, and its clock. */
 function usePlayback(index: Schemas["ReplayIndex"], which: Which, from_us: number | undefined) {
   const element = useRef<HTMLDivElement>(null);
   const [playback, setPlayback] = useState<Playback>();
   const [isPlaying, setPlaying] = useState(false);
   const [failure, setFailure] = useState<string>();
-  const [now_us, setNow] = useState(0);
+  const [ticking] = useState(() => new Ticking());
   const queries = useQueryClient();
   // Where another index of the same recording goes on.
   const last_us = useRef<number>(undefined);
@@ -250,7 +257,7 @@ function usePlayback(index: Schemas["ReplayIndex"], which: Which, from_us: numbe
     const timer = setInterval(() => {
       if (made === undefined) return;
       last_us.current = made.now_us();
-      setNow(last_us.current);
+      ticking.set(last_us.current);
     }, TICK_MS);
     return () => {
       isOver = true;
@@ -259,11 +266,11 @@ function usePlayback(index: Schemas["ReplayIndex"], which: Which, from_us: numbe
       setPlayback(undefined);
       setPlaying(false);
     };
-  }, [index, base, queries]);
+  }, [index, base, queries, ticking]);
   useEffect(() => {
     if (from_us !== undefined) playback?.seek(Math.min(Math.max(from_us, 0), index.duration_us));
   }, [from_us, index, playback]);
-  return { element, playback, isPlaying, failure, now_us };
+  return { element, playback, isPlaying, failure, ticking };
 }
 
 /** The time that an address means: since the start, or an instant. */
@@ -273,43 +280,54 @@ function timeOf(at: string, { started_at_us }: Schemas["ReplayIndex"]): number |
   return started_at_us == null ? undefined : instant - started_at_us;
 }
 
-/** Finds a text on the screen of this recording. */
+/** Finds a text on the screen of this recording: the one that the address names. */
 function useHits({ session_id, source, channel }: Schemas["ReplayIndex"]) {
+  const [params, setParams] = useSearchParams();
+  const sought = params.get("find") ?? "";
   const [hits, setHits] = useState<Moment[]>([]);
   const [searching, setSearching] = useState<string>();
-  const abort = useRef<AbortController>(undefined);
-  useEffect(() => () => abort.current?.abort(), []);
-  const find = async (text: string) => {
-    abort.current?.abort();
+  // What failed is looked for again when somebody asks again.
+  const [asked, setAsked] = useState(0);
+  // biome-ignore lint/correctness/useExhaustiveDependencies: `asked` counts how often the same is asked
+  useEffect(() => {
     setHits([]);
     setSearching(undefined);
-    if (text.trim() === "") return;
-    const asked = new AbortController();
-    const { signal } = asked;
-    abort.current = asked;
+    if (sought.trim() === "") return;
+    const controller = new AbortController();
+    const { signal } = controller;
     setSearching("Searching…");
-    const found: Moment[] = [];
-    try {
-      for await (const line of search({ text, session: session_id, limit: HITS_MAX }, signal)) {
-        if ("hit" in line && line.hit.source === source && (line.hit.channel ?? null) === (channel ?? null)) {
-          found.push({ kind: "hit", at_us: line.hit.whole_us, text: line.hit.text, detail: undefined });
+    void (async () => {
+      const found: Moment[] = [];
+      try {
+        for await (const line of search({ text: sought, session: session_id, limit: HITS_MAX }, signal)) {
+          if ("hit" in line && line.hit.source === source && (line.hit.channel ?? null) === (channel ?? null)) {
+            found.push({ kind: "hit", at_us: line.hit.whole_us, text: line.hit.text, detail: undefined });
+          }
+          if ("end" in line) {
+            const { cut, recordings_not_indexed: not_indexed } = line.end;
+            const rest = cut
+              ? "; there may be more"
+              : not_indexed > 0
+                ? "; the recording was not looked through to its end yet"
+                : "";
+            setSearching(`${found.length} ${found.length === 1 ? "line has" : "lines have"} it${rest}`);
+            setHits(found);
+          }
         }
-        if ("end" in line) {
-          const { cut, recordings_not_indexed: not_indexed } = line.end;
-          const rest = cut
-            ? "; there may be more"
-            : not_indexed > 0
-              ? "; the recording was not looked through to its end yet"
-              : "";
-          setSearching(`${found.length} ${found.length === 1 ? "line has" : "lines have"} it${rest}`);
-          setHits(found);
-        }
+      } catch (error) {
+        if (!signal.aborted) setSearching(ApiError.from(error).message);
       }
-    } catch (error) {
-      if (!signal.aborted) setSearching(ApiError.from(error).message);
-    }
+    })();
+    return () => controller.abort();
+  }, [sought, session_id, source, channel, asked]);
+  const find = (text: string) => {
+    setAsked(asked + 1);
+    const next = new URLSearchParams(params);
+    if (text.trim() === "") next.delete("find");
+    else next.set("find", text);
+    setParams(next, { replace: true });
   };
-  return { hits, find: (text: string) => void find(text), searching };
+  return { hits, find, sought, searching };
 }
 
 /** Puts the moment into the address, and the address into the clipboard where the browser lets it. */

@@ -1,5 +1,5 @@
 import { useQuery } from "@tanstack/react-query";
-import { useState } from "react";
+import { useEffect, useState } from "react";
 import { Link, useParams, useSearchParams } from "wouter";
 import { answer, api, type Schemas } from "../../api/client";
 import { ApiError } from "../../api/error";
@@ -25,6 +25,8 @@ export default function Session() {
   const { id = "" } = useParams();
   const [params] = useSearchParams();
   const which = { id, source: params.get("source") ?? undefined, channel: params.get("channel") ?? undefined };
+  // The player is fetched meanwhile; whoever needs it and does not get it says so.
+  useEffect(() => void import("../../replay/players").catch(() => {}), []);
   // Neither waits for the other: what is there first is shown first.
   const replay = useReplay(which);
   const found = useQuery({
@@ -63,11 +65,11 @@ export default function Session() {
   );
 }
 
-function Head({ session: { actor, target, links, state, started_at, duration_ms } }: { session: Detail }) {
+function Head({ session: { person, target, links, state, started_at, duration_ms } }: { session: Detail }) {
   return (
     <>
-      <Title name={`${actor ?? "somebody"} on ${target ?? "something"}`}>
-        <HostileText none="somebody">{actor}</HostileText> on <HostileText none="something">{target}</HostileText>
+      <Title name={`${person ?? "somebody"} on ${target ?? "something"}`}>
+        <HostileText none="somebody">{person}</HostileText> on <HostileText none="something">{target}</HostileText>
       </Title>
       <Approval links={links} />
       <SessionState state={state} />
@@ -155,7 +157,7 @@ function Events({ session }: { session: Detail }) {
   return (
     <Happened
       moments={eventMoments(session.events, started_at_us)}
-      now_us={undefined}
+      ticking={undefined}
       show={show}
       seek={undefined}
       find={undefined}

@@ -1,12 +1,13 @@
 import { type PointerEvent, useMemo, useState } from "react";
 import type { Schemas } from "../../api/client";
+import { type Ticking, useNow } from "../../replay/ticking";
 import { active, type Moment } from "./moments";
 import classes from "./Timeline.module.css";
 
 interface Props {
   index: Schemas["ReplayIndex"];
   moments: Moment[];
-  now_us: number;
+  ticking: Ticking;
   show: (at_us: number, digits?: 0 | 1 | 3) => string;
   seek: (at_us: number) => void;
 }
@@ -18,22 +19,28 @@ const PLACES = 2000;
 const STEP_US = 5_000_000;
 
 /** The whole recording on one line: when something happened, what, and where it plays. */
-export function Timeline({ index, moments, now_us, show, seek }: Props) {
+export function Timeline({ index, moments, ticking, show, seek }: Props) {
+  const now_us = useNow(ticking, (now_us) => now_us) ?? 0;
   const length_us = Math.max(index.duration_us, 1);
   const place = (at_us: number) => Math.round((Math.min(Math.max(at_us, 0), length_us) / length_us) * PLACES);
-  const activity = useMemo(() => {
+  // The same as long as the recording is: what moves is the place where it plays.
+  const drawn = useMemo(() => {
     const at = (at_us: number) => Math.round((at_us / length_us) * PLACES);
     const spans = active(index).map(([from, to]) => [at(from), Math.max(at(to), at(from) + 1)]);
-    return [...new Set(spans.map(([from, to]) => `M${from} 0H${to}V1H${from}Z`))].join("");
-  }, [index, length_us]);
-  const ticks = useMemo(() => {
-    const at = (at_us: number) => Math.round((at_us / length_us) * PLACES);
-    const path = (kind: Moment["kind"]) => {
+    const activity = [...new Set(spans.map(([from, to]) => `M${from} 0H${to}V1H${from}Z`))].join("");
+    const ticks = (kind: Moment["kind"]) => {
       const times = moments.filter((moment) => moment.kind === kind && (moment.at_us ?? -1) >= 0);
       return [...new Set(times.map(({ at_us = 0 }) => at(at_us)))].map((x) => `M${Math.min(x, PLACES)} 0V1`).join("");
     };
-    return (["event", "command", "marker", "finding", "hit"] as const).map((kind) => [kind, path(kind)] as const);
-  }, [moments, length_us]);
+    return (
+      <>
+        <path className={classes.activity} d={activity} />
+        {(["event", "command", "marker", "finding", "hit"] as const).map((kind) => (
+          <path key={kind} className={classes.tick} data-kind={kind} d={ticks(kind)} />
+        ))}
+      </>
+    );
+  }, [index, moments, length_us]);
   const [hovered_us, setHovered] = useState<number>();
 
   const timeAt = (event: PointerEvent) => {
@@ -69,10 +76,7 @@ export function Timeline({ index, moments, now_us, show, seek }: Props) {
       }}
     >
       <svg viewBox={`0 0 ${PLACES} 1`} preserveAspectRatio="none" aria-hidden="true">
-        <path className={classes.activity} d={activity} />
-        {ticks.map(([kind, path]) => (
-          <path key={kind} className={classes.tick} data-kind={kind} d={path} />
-        ))}
+        {drawn}
         <path className={classes.playhead} d={`M${place(now_us)} 0V1`} />
       </svg>
       {hovered_us !== undefined && (
