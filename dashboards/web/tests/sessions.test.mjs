@@ -146,11 +146,11 @@ test("times: UTC or local, and always with their zone", async () => {
     await page.goto("/sessions?link=none");
     const first = page.locator("tbody time").first();
     const at = await first.getAttribute("datetime");
-    assert.match(await first.innerText(), /^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC$/);
+    assert.match(await first.innerText(), /^\d{4}-\d\d-\d\d \d\d:\d\d UTC$/);
     await page.keyboard.press("z");
     await page.waitForFunction(() => document.querySelector("tbody time").textContent.endsWith(" +05:30"));
     const [day, time] = (await first.innerText()).split(" ");
-    assert.equal(Date.parse(`${day}T${time}+05:30`), Math.floor(Date.parse(at) / 1000) * 1000);
+    assert.equal(Date.parse(`${day}T${time}+05:30`), Math.floor(Date.parse(at) / 60_000) * 60_000);
     await page.reload();
     await page.getByText("+05:30").first().waitFor();
   });

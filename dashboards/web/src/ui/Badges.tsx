@@ -26,7 +26,7 @@ const LINKS: Record<string, Meaning> = {
   none: { tone: "alarm", label: "no approval", means: "Nothing in the ledger gave access to this session." },
   late: {
     tone: "warn",
-    label: "approved after it began",
+    label: "approved late",
     means: "What approved this session came after its start; of hoop.dev's, after its end.",
   },
   unapproved: {

@@ -30,7 +30,7 @@ export const columns: Column<Session>[] = [
     narrow: true,
     cell: (session) => (
       <Link href={`/sessions/${encodeURIComponent(session.session_id)}`}>
-        <Instant at={session.started_at} />
+        <Instant at={session.started_at} precision="minute" />
       </Link>
     ),
     text: ({ started_at }) => started_at,
@@ -70,7 +70,9 @@ export const columns: Column<Session>[] = [
     narrow: true,
     cell: (session) =>
       (isLate(session.links) ? ["late"] : methods(session)).map((method) => (
-        <LinkMethod key={method} method={method} />
+        <div key={method}>
+          <LinkMethod method={method} />
+        </div>
       )),
     text: (session) => methods(session).join(" "),
   },
