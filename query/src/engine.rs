@@ -679,6 +679,15 @@ impl Reading {
     }
 }
 
+#[cfg(test)]
+impl Engine {
+    /// With the next question the logs are listed, as after a long while.
+    pub(crate) async fn wait_to_list(&self) {
+        let mut held = self.held.lock().await;
+        held.listed_at = held.listed_at.checked_sub(LIST_EVERY).expect("a clock that has gone for longer");
+    }
+}
+
 /// The rows of an answer, as they come.
 pub struct QueryStream {
     reading: Reading,

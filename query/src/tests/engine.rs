@@ -301,6 +301,22 @@ async fn sessions_are_narrowed_by_every_filter() {
 }
 
 #[tokio::test]
+async fn what_was_cleaned_from_the_logs_meanwhile_is_found_when_they_are_listed() {
+    let mut world = World::of(&week()).await;
+    let engine = world.engine(Limits::default()).await;
+    let before = engine.versions().await.unwrap();
+    for seq in 10..13 {
+        world.add(&[piece("s1", seq, Code::Output, "Mon 09:08", b"later")]).await;
+    }
+    world.clean_logs().await;
+    let newest = world.engine(Limits::default()).await.versions().await.unwrap();
+    assert!(newest.frames > before.frames);
+    assert_eq!(engine.versions().await.unwrap(), before, "the entry that would be next is gone");
+    engine.wait_to_list().await;
+    assert_eq!(engine.versions().await.unwrap(), newest);
+}
+
+#[tokio::test]
 async fn everything_is_known_of_one_session() {
     let world = World::of(&week()).await;
     let detail = world.engine.session("s2c").await.unwrap().unwrap();
@@ -314,10 +330,12 @@ async fn everything_is_known_of_one_session() {
     let kinds: Vec<&str> = detail.events.iter().map(|event| event.kind.as_str()).collect();
     assert_eq!(kinds, ["session.start", "session.end", "session.upload"]);
     assert!(detail.recordings.is_empty() && detail.also.is_empty() && !detail.events_truncated);
+    assert_eq!(detail.recording_states["teleport"].recording_state, "missing");
 
     let detail = world.engine.session("s20").await.unwrap().unwrap();
     assert_eq!(detail.decisions[0].decision_id.as_deref(), Some("d20"));
     assert_eq!(detail.recordings[0].output_bytes, 3);
+    assert_eq!(detail.recording_states["teleport"].recording_state, "recorded");
     assert_eq!(world.engine.session("nobody's").await.unwrap(), None);
 }
 

@@ -338,6 +338,18 @@ impl World {
         self.next_offset = Some(to);
     }
 
+    /// Leaves of each log its newest entry, and a checkpoint.
+    pub(super) async fn clean_logs(&self) {
+        for table in Table::ALL {
+            let delta = self.ledger.open(table).await.unwrap();
+            deltalake::checkpoints::create_checkpoint(&delta, None).await.unwrap();
+            let log = self.folder().join(table.name()).join("_delta_log");
+            for version in 0..delta.version().unwrap() {
+                std::fs::remove_file(log.join(format!("{version:020}.json"))).unwrap();
+            }
+        }
+    }
+
     /// Writes down a look at a recording of session `s1`, with a number and so many frames, that found a text (which is a
     /// command too), or failed.
     pub(super) async fn looked_at(&self, run: i64, frames: i64, text: Option<&str>) {
