@@ -780,6 +780,7 @@ mod tests {
         stream: Stream,
         next: i64,
         engine: Engine,
+        follower: Follower,
         destination: Destination,
         filter: Filter,
     }
@@ -798,7 +799,8 @@ mod tests {
             }))
             .unwrap();
             let filter = Filter::of(&engine, &destination).await.unwrap();
-            Self { _folder: folder, direct, stream, next: 0, engine, destination, filter }
+            let follower = ledger.follower(Table::Events).unwrap();
+            Self { _folder: folder, direct, stream, next: 0, engine, follower, destination, filter }
         }
 
         async fn comes(&mut self, at: i64, event: Value) {
@@ -893,6 +895,35 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn the_past_is_given_once_and_in_order_however_much_is_asked_for() {
+        let mut world = World::new().await;
+        // So many were taken in at one time, an hour after those before, and over midnight.
+        for (hours, count) in [1, 4, 1, 7, 2, 1, 3].into_iter().enumerate() {
+            for number in 0..count {
+                world.comes(T + hours as i64 * 60 * MINUTE, start(&format!("s{hours}-{number}"), None)).await;
+            }
+        }
+        let given: Vec<i64> = (0..world.next).collect();
+        for since in [0, 3] {
+            let from = given.iter().skip(if since == 0 { 0 } else { 6 }).copied().collect::<Vec<_>>();
+            for most in [2, 5, 100] {
+                let past = feed::Past { since: if since == 0 { 0 } else { T + since * 60 * MINUTE }, behind: None };
+                let mut position = Position { past: Some(past), ..Position::default() };
+                let (mut ahead, mut offsets) = (Ahead::default(), Vec::new());
+                while position.past.is_some() {
+                    let next = feed::next(&world.engine, &world.follower, &mut ahead, &position, most, false).await;
+                    let Chunk { events, position: behind } = next.unwrap().unwrap();
+                    assert!(events.len() <= most);
+                    offsets.extend(events.iter().map(|event| event.offset));
+                    position = behind;
+                }
+                assert_eq!(offsets, from, "{most} since {since}");
+                assert_eq!(position.newest, T + 6 * 60 * MINUTE);
+            }
+        }
+    }
+
+    #[tokio::test]
     async fn what_is_long_past_when_it_is_sent_is_not_looked_at_again() {
         let mut world = World::new().await;
         world.comes(T, start("s1", Some("r1"))).await;
@@ -960,7 +991,7 @@ mod tests {
                 let (source, fact) = &facts[at];
                 let time = T + number as i64 * MINUTE;
                 world.comes_from(*source, time, fact.clone()).await;
-                let span = Span { since: time, behind: None, until: time, kind: None, is_short: false };
+                let span = Span { since: time, behind: None, until: time, kind: None };
                 let events = world.engine.events_in(span, 10).await.unwrap();
                 assert!(!events.is_empty());
                 let heard = known.hear(&events, world.engine.versions().await.unwrap().events);

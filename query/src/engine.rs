@@ -285,6 +285,11 @@ impl Snapshot {
         self.stored.iter().find(|of| of.table == table)
     }
 
+    /// The days on which rows of a table were taken in, counted from 1970, in order; `None` where its files do not say so.
+    pub(crate) fn days_of(&self, table: Table) -> Option<impl Iterator<Item = i32>> {
+        self.stored(table)?.days.all()
+    }
+
     pub(crate) fn part(&self, name: &str) -> Option<Arc<PartTable>> {
         self.parts.iter().find(|part| part.part.name == name).cloned()
     }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use arrow::array::AsArray;
 use arrow::datatypes::{DataType, TimestampMicrosecondType};
+use arrow::record_batch::RecordBatch;
 use custody_schemas::columns::{EventColumns, RowContext, StoredEvent, read_events};
 use custody_schemas::event::Kind;
 use custody_schemas::record::Origin;
@@ -77,8 +78,6 @@ pub struct Span<'a> {
     pub until: Micros,
     /// of this kind, where one is named.
     pub kind: Option<Kind>,
-    /// It has about as many as are wanted: see [`Engine::times_in`]. Otherwise it is looked first how far they go.
-    pub is_short: bool,
 }
 
 /// What orders events by their ingestion.
@@ -154,10 +153,15 @@ impl Predicate {
 }
 
 impl Span<'_> {
+    /// When the first of its events may have been taken in.
+    fn from(&self) -> Micros {
+        self.behind.map_or(self.since, |place| place.ingested_at.max(self.since))
+    }
+
     /// The condition of its events of a day.
     fn on(&self, day: i32) -> Expr {
         let mut condition = ident(PARTITION_COLUMN).eq(lit(ScalarValue::Date32(Some(day))));
-        condition = condition.and(ident("ingested_at").between(instant(self.since), instant(self.until)));
+        condition = condition.and(ident("ingested_at").between(instant(self.from()), instant(self.until)));
         if let Some(kind) = self.kind {
             condition = condition.and(ident("kind").eq(lit(kind.as_str())));
         }
@@ -175,15 +179,26 @@ impl Reading {
         Ok(events.select(columns(&["ingested_at"]))?.sort(vec![ident("ingested_at").sort(true, false)])?)
     }
 
+    /// The first so many events of a day of a span.
+    async fn rows_of(&self, span: Span<'_>, day: i32, most: usize) -> Result<Vec<RecordBatch>, QueryError> {
+        // A day at a time: what is put in order is bounded by it.
+        let rows = self.table(Table::Events.name(), span.on(day)).await?;
+        self.collect(rows.sort(in_order())?.limit(0, Some(most))?).await
+    }
+
     /// The days of which a span may have events, counted from 1970, in order.
-    async fn days_in(&self, Span { since, behind, until, .. }: Span<'_>) -> Result<Vec<i32>, QueryError> {
+    async fn days_in(&self, span: Span<'_>) -> Result<Vec<i32>, QueryError> {
         #[derive(Deserialize)]
         struct Day {
             day: i32,
         }
-        let first = date_of(behind.map_or(since, |place| place.ingested_at.max(since)));
+        let (first, last) = (date_of(span.from()), date_of(span.until));
+        // The names of files say it, as Custody writes them.
+        if let Some(days) = self.snapshot.days_of(Table::Events) {
+            return Ok(days.filter(|day| (first..=last).contains(day)).collect());
+        }
         let day = |day| ScalarValue::Date32(Some(day));
-        let values = HashMap::from([("first", day(first)), ("last", day(date_of(until)))]);
+        let values = HashMap::from([("first", day(first)), ("last", day(last))]);
         let days = "SELECT DISTINCT CAST(date AS INT) AS day FROM events
                     WHERE date BETWEEN $first AND $last ORDER BY day";
         let days: Vec<Day> = self.rows(self.sql(days, values).await?).await?;
@@ -211,19 +226,12 @@ impl Engine {
             let reading = self.read(AsOf::Newest, None).await?;
             let mut events = Vec::new();
             for day in reading.days_in(span).await? {
-                // A day at a time: what is put in order is bounded by it.
-                let mut condition = span.on(day);
-                let left = most.saturating_sub(events.len());
                 // How far they go is found by their times alone: rows are wide, and those beyond are many.
-                if !span.is_short {
-                    let times = reading.times(condition.clone()).await?.limit(left.saturating_sub(1), Some(1))?;
-                    let last: Vec<At> = reading.rows(times).await?;
-                    if let Some(At { ingested_at }) = last.first() {
-                        condition = condition.and(ident("ingested_at").lt_eq(instant(ingested_at.0)));
-                    }
-                }
-                let rows = reading.table(Table::Events.name(), condition).await?;
-                for batch in reading.collect(rows.sort(in_order())?.limit(0, Some(left))?).await? {
+                let left = most.saturating_sub(events.len());
+                let times = reading.times(span.on(day)).await?.limit(left.saturating_sub(1), Some(1))?;
+                let last: Vec<At> = reading.rows(times).await?;
+                let until = last.first().map_or(span.until, |At { ingested_at }| ingested_at.0);
+                for batch in reading.rows_of(Span { until, ..span }, day, left).await? {
                     events.extend(read_events(&batch)?);
                 }
                 if events.len() >= most {
@@ -231,6 +239,33 @@ impl Engine {
                 }
             }
             Ok(events)
+        })
+    }
+
+    /// The rows of the next events of a span of the order of ingestion, in that order, at most so many. There should not be
+    /// many more in it: see [`times_in`](Self::times_in).
+    ///
+    /// # Errors
+    ///
+    /// As [`Engine::query`].
+    pub fn event_rows_in<'a>(
+        &'a self,
+        span: Span<'a>,
+        most: usize,
+    ) -> BoxFuture<'a, Result<Vec<RecordBatch>, QueryError>> {
+        Box::pin(async move {
+            let reading = self.read(AsOf::Newest, None).await?;
+            let (mut rows, mut left) = (Vec::new(), most);
+            for day in reading.days_in(span).await? {
+                for batch in reading.rows_of(span, day, left).await? {
+                    left = left.saturating_sub(batch.num_rows());
+                    rows.push(batch);
+                }
+                if left == 0 {
+                    break;
+                }
+            }
+            Ok(rows)
         })
     }
 

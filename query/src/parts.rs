@@ -111,6 +111,12 @@ impl Days {
         Self { delta: delta.clone(), marks: OnceLock::new() }
     }
 
+    /// All of them, in order; `None` where a file does not say its day, or there is no file.
+    pub(crate) fn all(&self) -> Option<impl Iterator<Item = Day>> {
+        let marks = self.marks();
+        (!marks.is_empty()).then(|| marks.keys().copied())
+    }
+
     /// Each with the mark of its files. None at all where a file does not say its day.
     fn marks(&self) -> &BTreeMap<Day, Mark> {
         self.marks.get_or_init(|| {

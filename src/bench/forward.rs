@@ -32,11 +32,16 @@ const ROWS: u64 = 2500;
 /// Commits of ingest, while it runs.
 const COMMITS_PER_SECOND: u64 = 4;
 
+/// An event that was taken in longer ago is late, in microseconds.
+const LATE: Micros = 2_000_000;
+
 /// What a receiver was given.
 #[derive(Debug, Default)]
 struct Received {
     events: u64,
     bytes: u64,
+    /// When the last event was taken in.
+    last: Micros,
     /// How long each event took from being taken in to its arrival, once they are of interest.
     waited: Option<Vec<Duration>>,
     /// Where the events are kept, for others to send them.
@@ -86,12 +91,17 @@ pub(super) async fn run(config: &Config, args: &BenchForward) -> Result<(), Fail
     let mut child = start(&ours)?;
     wait("the destination to begin", || async { Ok(engine.steps(Some("back")).await?.first().map(drop)) }).await?;
     stop(&mut child)?;
-    eprintln!("{} events come in while nobody forwards", args.events);
-    commits(&ledger, args.events.div_ceil(ROWS), ROWS, Duration::ZERO, |_| ()).await.map_err(broken)?;
+    eprintln!("{} events come in while nobody forwards, and the tables are put in order", args.events);
+    let (halt, halted) = watch::channel(false);
+    let mut maintaining = std::pin::pin!(maintain::keep(config, &ledger, Duration::from_secs(5), halted));
+    let ended =
+        |done: Result<(), Failure>| done.err().unwrap_or_else(|| Failure::broken(anyhow::anyhow!("maintenance ended")));
+    tokio::select! {
+        done = commits(&ledger, args.events.div_ceil(ROWS), ROWS, Duration::ZERO, |_| ()) => done.map_err(broken)?,
+        done = &mut maintaining => return Err(ended(done)),
+    }
     let backlog = args.events.div_ceil(ROWS) * ROWS;
 
-    let (halt, halted) = watch::channel(false);
-    let maintaining = maintain::keep(config, &ledger, Duration::from_secs(5), halted);
     let rows = (args.rate / COMMITS_PER_SECOND).max(1);
     let pause = Duration::from_millis(1000 / COMMITS_PER_SECOND);
     let ingesting = commits(&ledger, u64::MAX >> 1, rows, pause, |_| ());
@@ -100,7 +110,10 @@ pub(super) async fn run(config: &Config, args: &BenchForward) -> Result<(), Fail
         let mut child = start(&ours)?;
         let took = caught_up(&received, backlog).await?;
         let behind = Measured::of(&child, began, took, &received)?;
-        // What was late is over; from here on each is timed.
+        eprintln!("the backlog was forwarded in {:.0} s", (took - began).as_secs_f64());
+        // What came in meanwhile, too; from here on each is timed.
+        let is_late = |received: &mut Received| now() - received.last > LATE;
+        wait("what is late", || async { Ok((!count(&received, is_late)?).then_some(())) }).await?;
         tokio::time::sleep(Duration::from_secs(5)).await;
         count(&received, |received| received.waited = Some(Vec::new()))?;
         let before = (Instant::now(), cpu_time_of(child.id())?, count(&received, |received| received.events)?);
@@ -119,7 +132,7 @@ pub(super) async fn run(config: &Config, args: &BenchForward) -> Result<(), Fail
     let (behind, steady, waited) = tokio::select! {
         measured = measuring => measured?,
         done = ingesting => return Err(done.map_err(broken).err().unwrap_or_else(|| Failure::broken(anyhow::anyhow!("ingest ended")))),
-        done = maintaining => return Err(done.err().unwrap_or_else(|| Failure::broken(anyhow::anyhow!("maintenance ended")))),
+        done = &mut maintaining => return Err(ended(done)),
     };
     drop(halt);
 
@@ -239,15 +252,20 @@ fn take(received: &Shared, body: &[u8], field: &str, lines: usize) -> Option<usi
     let events = |received: &mut Received| {
         received.bytes += text.len() as u64;
         let mut events = 0;
-        for (place, name) in text.match_indices(field) {
+        let taken_in = |place: usize| {
+            let time = text.get(place + field.len()..).and_then(|rest| rest.split('"').next());
+            match time.and_then(parse_rfc3339) {
+                Some(Parsed::At(at)) => Some(at),
+                _ => None,
+            }
+        };
+        for (place, _) in text.match_indices(field) {
             events += 1;
             if let Some(waited) = &mut received.waited {
-                let time = text.get(place + name.len()..).and_then(|rest| rest.split('"').next());
-                if let Some(Parsed::At(taken_in)) = time.and_then(parse_rfc3339) {
-                    waited.push(since(taken_in, at));
-                }
+                waited.extend(taken_in(place).map(|then| since(then, at)));
             }
         }
+        received.last = text.rfind(field).and_then(taken_in).unwrap_or(received.last);
         if lines > 0 && text.matches('\n').count() != lines * events {
             return None;
         }

@@ -7,6 +7,7 @@
 
 use std::collections::VecDeque;
 
+use arrow::record_batch::RecordBatch;
 use custody_ledger::{Commit, Follower};
 use custody_query::Engine;
 use custody_query::feed::{FeedPlace, Span};
@@ -61,13 +62,61 @@ fn is_zero(rows: &usize) -> bool {
     *rows == 0
 }
 
-/// While the past is gone over: times up to which what comes next was taken in, one for each chunk. To find the next one, all
-/// that there is of a day has to be looked at, so it is done for many at once.
+/// While the past is gone over: what comes next, as far as it was looked up.
 #[derive(Debug, Default)]
-pub(super) struct Ahead(VecDeque<Micros>);
+pub(super) struct Ahead {
+    /// Times up to which what comes after `rows` was taken in, one for each chunk. To find the next one, all that there is
+    /// of a day has to be looked at, so it is done for many at once.
+    until: VecDeque<Micros>,
+    /// Rows in order: a file has those of some minutes, and reading one chunk of them takes as long as reading several.
+    rows: VecDeque<RecordBatch>,
+    /// What a row takes, in bytes, as far as it is known.
+    row_bytes: usize,
+}
 
 /// So many times are looked up at once.
 const AHEAD: usize = 25;
+
+/// So many chunks are read at once,
+const CHUNKS_AT_ONCE: usize = 6;
+
+/// but for one, in no more bytes than this.
+const AHEAD_BYTES: usize = 24 << 20;
+
+impl Ahead {
+    /// The rows of the next chunk behind a place; none where nothing more is there.
+    async fn next(
+        &mut self,
+        engine: &Engine,
+        Past { since, behind }: &Past,
+        most: usize,
+    ) -> Result<Vec<StoredEvent>, Failure> {
+        let all = Span { since: *since, behind: behind.as_ref(), until: Micros::MAX, kind: None };
+        while self.rows.is_empty() {
+            if self.until.is_empty() {
+                self.until = engine.times_in(all, most, AHEAD).await?.into();
+            }
+            let room = AHEAD_BYTES.checked_div(self.row_bytes * most).unwrap_or(1);
+            let chunks = room.clamp(1, CHUNKS_AT_ONCE).min(self.until.len());
+            let Some(until) = self.until.drain(..chunks).next_back() else { return Ok(Vec::new()) };
+            // None, where all of that time were given with those before.
+            self.rows = engine.event_rows_in(Span { until, ..all }, chunks * most).await?.into();
+            let rows: usize = self.rows.iter().map(RecordBatch::num_rows).sum();
+            let bytes: usize = self.rows.iter().map(RecordBatch::get_array_memory_size).sum();
+            self.row_bytes = bytes.checked_div(rows).unwrap_or(self.row_bytes);
+        }
+        let mut events = Vec::new();
+        while let Some(rows) = self.rows.pop_front() {
+            let taken = rows.num_rows().min(most - events.len());
+            events.extend(read_events(&rows.slice(0, taken)).map_err(Failure::broken)?);
+            if taken < rows.num_rows() {
+                self.rows.push_front(rows.slice(taken, rows.num_rows() - taken));
+                break;
+            }
+        }
+        Ok(events)
+    }
+}
 
 /// Events, and the position behind them.
 #[derive(Debug)]
@@ -126,23 +175,15 @@ pub(super) async fn next(
 ) -> Result<Option<Chunk>, Failure> {
     let mut position = at.clone();
     if let Some(past) = &mut position.past {
-        let behind = past.behind.clone();
-        let all = Span { since: past.since, behind: behind.as_ref(), until: Micros::MAX, kind: None, is_short: true };
-        loop {
-            if ahead.0.is_empty() {
-                ahead.0 = engine.times_in(all, most, AHEAD).await?.into();
-            }
-            let Some(until) = ahead.0.pop_front() else { break };
-            // None, where all of that time were given with those before.
-            let events = engine.events_in(Span { until, ..all }, most).await?;
-            if let Some(last) = events.last() {
+        let events = ahead.next(engine, past, most).await?;
+        match events.last() {
+            Some(last) => {
                 past.behind = Some(FeedPlace::of(last));
                 position.newest = position.newest.max(last.ingested_at);
-                return Ok(Some(Chunk { events, position }));
             }
+            None => position.past = None,
         }
-        position.past = None;
-        return Ok(Some(Chunk { events: Vec::new(), position }));
+        return Ok(Some(Chunk { events, position }));
     }
     let mut events: Vec<StoredEvent> = Vec::new();
     while events.len() < most {
@@ -201,7 +242,7 @@ pub(super) async fn again(engine: &Engine, at: &Position, now: Micros, most: usi
             continue;
         }
         let kind = Some(Kind::SessionStart);
-        let span = Span { since: past.since, behind: past.behind.as_ref(), until, kind, is_short: false };
+        let span = Span { since: past.since, behind: past.behind.as_ref(), until, kind };
         let starts = engine.events_in(span, most).await?;
         *past = match starts.last().filter(|_| starts.len() >= most) {
             Some(last) => Past { since: past.since, behind: Some(FeedPlace::of(last)) },
