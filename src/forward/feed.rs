@@ -84,7 +84,8 @@ const CHUNKS_AT_ONCE: usize = 6;
 const AHEAD_BYTES: usize = 24 << 20;
 
 impl Ahead {
-    /// The rows of the next chunk behind a place; none where nothing more is there.
+    /// The next events behind a place, at most so many; none where nothing more is there. To be asked with the place of the
+    /// last of those that it gave before.
     async fn next(
         &mut self,
         engine: &Engine,
@@ -106,12 +107,13 @@ impl Ahead {
             self.row_bytes = bytes.checked_div(rows).unwrap_or(self.row_bytes);
         }
         let mut events = Vec::new();
-        while let Some(rows) = self.rows.pop_front() {
+        while events.len() < most
+            && let Some(rows) = self.rows.pop_front()
+        {
             let taken = rows.num_rows().min(most - events.len());
             events.extend(read_events(&rows.slice(0, taken)).map_err(Failure::broken)?);
             if taken < rows.num_rows() {
                 self.rows.push_front(rows.slice(taken, rows.num_rows() - taken));
-                break;
             }
         }
         Ok(events)

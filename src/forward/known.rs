@@ -5,7 +5,7 @@
 //! may bear on a session makes it forgotten; it is looked up anew with the next event that needs it.
 
 use std::collections::{HashMap, HashSet};
-use std::hash::BuildHasher;
+use std::hash::{BuildHasher, RandomState};
 use std::time::{Duration, Instant};
 
 use custody_forward::notice::Access;
@@ -13,7 +13,6 @@ use custody_query::sessions::LinkedSession;
 use custody_schemas::columns::StoredEvent;
 use custody_schemas::event::Kind;
 use custody_schemas::time::Micros;
-use foldhash::quality::RandomState;
 
 use super::access_to;
 
