@@ -94,6 +94,10 @@ export async function ask(path) {
 /** What the terminal shows. */
 export const screen = (page) => page.locator(".ap-term-text").innerText();
 
+/** Waits until the terminal shows anything but blanks. */
+export const showsSomething = (page) =>
+  page.waitForFunction(() => document.querySelector(".ap-term-text")?.textContent.trim());
+
 /** Waits until the terminal shows a text. */
 export const shows = (page, text) =>
   page.waitForFunction((text) => document.querySelector(".ap-term-text")?.textContent.includes(text), text);

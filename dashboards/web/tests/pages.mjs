@@ -1,5 +1,5 @@
 // The pages: the address of each, and what is there when it is.
-import { shows } from "./browser.mjs";
+import { shows, showsSomething } from "./browser.mjs";
 import { APPROVED, day, LONGEST, REQUEST, running, STORY_TO, story } from "./demo.mjs";
 
 const rows = (page) => page.locator("tbody tr").first().waitFor();
@@ -31,7 +31,7 @@ export const PAGES = {
     `/sessions/${LONGEST.session_id}`,
     async (page) => {
       await page.getByRole("button", { name: "Play" }).waitFor();
-      await shows(page, "");
+      await showsSomething(page);
       await page.getByText("SHA-256").waitFor();
     },
   ],

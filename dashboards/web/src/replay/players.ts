@@ -15,6 +15,9 @@ const OPTIONS: Options = {
 
 const mount = (source: unknown, element: HTMLElement): Player => create(source as Source, element, OPTIONS);
 
+/** How often the time is told while nothing is sought, in milliseconds. */
+const TICK_MS = 100;
+
 /** A recording that is played. Times are microseconds since its start. */
 export interface Playback {
   play(): void;
@@ -28,6 +31,8 @@ export interface Playback {
 
 export interface PlaybackEvents {
   onPlaying: (isPlaying: boolean) => void;
+  /** Told where it stands: at intervals, and at once where it was sought. */
+  onTime: (now_us: number) => void;
   /** Told of a part that could not be fetched, and with `null` when it was. */
   onFailure: (error: (Error & { status?: number }) | null) => void;
 }
@@ -37,7 +42,7 @@ export function playRecording(
   element: HTMLElement,
   index: Schemas["ReplayIndex"],
   base: string,
-  { onPlaying, onFailure }: PlaybackEvents,
+  { onPlaying, onTime, onFailure }: PlaybackEvents,
 ): Playback {
   const [recording, segments] = fetched(index, base, fetch.bind(window));
   const driver = new SegmentDriver(recording, segments, onFailure);
@@ -45,14 +50,20 @@ export function playRecording(
   player.addEventListener("playing", () => onPlaying(true));
   player.addEventListener("pause", () => onPlaying(false));
   player.addEventListener("ended", () => onPlaying(false));
+  const now_us = () => Math.round(driver.getCurrentTime() * 1e6);
+  const tell = () => onTime(now_us());
+  const timer = setInterval(tell, TICK_MS);
   return {
     play: () => void player.play(),
     pause: () => void player.pause(),
-    seek: (at_us) => void player.seek(at_us / 1e6),
-    now_us: () => Math.round(driver.getCurrentTime() * 1e6),
+    seek: (at_us) => void player.seek(at_us / 1e6).then(tell),
+    now_us,
     setSpeed: (speed) => driver.setSpeed(speed),
     setSkipsIdle: (skipsIdle) => driver.setSkipsIdle(skipsIdle),
-    dispose: () => player.dispose(),
+    dispose: () => {
+      clearInterval(timer);
+      player.dispose();
+    },
   };
 }
 

@@ -50,9 +50,6 @@ const exported = ({ session_id, source, channel }: Schemas["ReplayIndex"], forma
   return `/api/v1/sessions/${encodeURIComponent(session_id)}/export?${query}`;
 };
 
-/** How often the clock is read. */
-const TICK_MS = 100;
-
 const HITS_MAX = 1000;
 
 /** A recording that plays, with all that happened on its clock. */
@@ -245,6 +242,10 @@ function usePlayback(index: Schemas["ReplayIndex"], which: Which, from_us: numbe
       if (isOver || element.current === null) return;
       made = playRecording(element.current, index, base, {
         onPlaying: setPlaying,
+        onTime: (now_us) => {
+          last_us.current = now_us;
+          ticking.set(now_us);
+        },
         onFailure: (error) => {
           setFailure(error?.message);
           // It was looked through again: there is another index.
@@ -254,14 +255,8 @@ function usePlayback(index: Schemas["ReplayIndex"], which: Which, from_us: numbe
       if (last_us.current !== undefined) made.seek(last_us.current);
       setPlayback(made);
     });
-    const timer = setInterval(() => {
-      if (made === undefined) return;
-      last_us.current = made.now_us();
-      ticking.set(last_us.current);
-    }, TICK_MS);
     return () => {
       isOver = true;
-      clearInterval(timer);
       made?.dispose();
       setPlayback(undefined);
       setPlaying(false);
