@@ -115,25 +115,83 @@ impl Emulator {
         // "Repeat the last character 65535 times" is 8 bytes: 1 MB of it would take minutes. No program repeats more
         // than a screenful.
         let most = u16::try_from(cols.saturating_mul(rows)).unwrap_or(u16::MAX);
-        let functions = text.chars().filter_map(|character| {
-            let function = parser.feed(character);
-            match (parser.state, character) {
-                (State::Ground, _) => unfinished.clear(),
-                // It begins here, also where another was not over, and ends that.
-                (_, '\x1b' | '\u{90}' | '\u{98}' | '\u{9b}' | '\u{9d}'..='\u{9f}') => {
-                    unfinished.clear();
-                    unfinished.push(character);
-                }
-                // A control in the middle of a sequence has its effect at once.
-                _ if function.is_none() && unfinished.len() < UNFINISHED_BYTES_MAX => unfinished.push(character),
-                _ => {}
+        let operations = text.chars().filter_map(|character| {
+            // By far the most, and what the parser makes of them. To ask it takes as long as what the terminal does with one.
+            if parser.state == State::Ground && matches!(character, ' '..='\x7f' | '\u{a0}'..) {
+                return Some(Operation::Function(Function::Print(character)));
             }
-            function
-        });
-        let operations = functions.map(|function| match function {
-            Function::Rep(times) => Operation::Function(Function::Rep(times.min(most))),
-            other => Operation::Function(other),
+            match parse(parser, unfinished, character)? {
+                Function::Rep(times) => Some(Operation::Function(Function::Rep(times.min(most)))),
+                other => Some(Operation::Function(other)),
+            }
         });
         terminal.execute_with(operations, observer)
+    }
+}
+
+/// The next character, which may end a sequence.
+// Of every character is asked what stands before this: inlined, it would be in the way.
+#[inline(never)]
+fn parse(parser: &mut Parser, unfinished: &mut String, character: char) -> Option<Function> {
+    let function = parser.feed(character);
+    match (parser.state, character) {
+        (State::Ground, _) => unfinished.clear(),
+        // It begins here, also where another was not over, and ends that.
+        (_, '\x1b' | '\u{90}' | '\u{98}' | '\u{9b}' | '\u{9d}'..='\u{9f}') => {
+            unfinished.clear();
+            unfinished.push(character);
+        }
+        // A control in the middle of a sequence has its effect at once.
+        _ if function.is_none() && unfinished.len() < UNFINISHED_BYTES_MAX => unfinished.push(character),
+        _ => {}
+    }
+    function
+}
+
+#[cfg(test)]
+mod tests {
+    use avt::Terminal;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Characters of every kind that a parser tells apart, and the beginnings of sequences.
+    fn output() -> impl Strategy<Value = String> {
+        let pieces = prop_oneof![
+            "[ -~]{1,6}",
+            "[\u{0}-\u{1f}\u{7f}-\u{a1}]{1,2}",
+            "[界é\u{301}\u{ff1a}🦀\u{e000}]",
+            Just("\x1b[".to_owned()),
+            Just("\x1b]0;".to_owned()),
+            Just("\x1bP".to_owned()),
+            Just("\x1b(0".to_owned()),
+            "\x1b\\[[0-9;]{0,5}[A-Za-z]",
+        ];
+        prop::collection::vec(pieces, 0..40).prop_map(|pieces| pieces.concat())
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(2000))]
+
+        #[test]
+        fn it_shows_what_the_terminal_shows_that_parses_every_character(outputs in prop::collection::vec(output(), 1..4)) {
+            let mut emulator = Emulator::new(Size { cols: 12, rows: 4 });
+            let mut parser = Parser::new();
+            let mut plain = Terminal::new(12, 4).unwrap();
+            for output in outputs {
+                let event = Timed { time_us: 0, at: None, code: Code::Output, data: output.clone().into_bytes() };
+                emulator.apply(&event, ());
+                let functions = output.chars().filter_map(|character| parser.feed(character));
+                plain.execute(functions.map(|function| match function {
+                    Function::Rep(times) => Function::Rep(times.min(48)),
+                    other => other,
+                }));
+                prop_assert_eq!(emulator.parser.state, parser.state);
+                prop_assert_eq!(emulator.terminal.cursor(), plain.cursor());
+                prop_assert_eq!(emulator.terminal.dump(), plain.dump());
+                let lines = |of: &Terminal| of.screen().visible_lines().cloned().collect::<Vec<_>>();
+                prop_assert_eq!(lines(&emulator.terminal), lines(&plain));
+            }
+        }
     }
 }

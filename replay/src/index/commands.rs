@@ -56,6 +56,8 @@ const LINE_BYTES_MAX: usize = 16 * 1024;
 #[derive(Default)]
 pub(super) struct Commands {
     shell: ShellTracker,
+    /// The shell has told something.
+    is_told: bool,
     /// The command that runs, of those that the shell tells.
     running: Option<Command>,
     /// Lines that have left the screen at its top.
@@ -128,6 +130,7 @@ impl Commands {
             // Enter.
             Operation::Function(Function::Lf | Function::Nel) => self.entered(context.terminal(), time_us),
             Operation::Function(Function::Osc(Osc::ShellIntegration(mark))) => {
+                self.is_told = true;
                 // Otherwise it would look at the marks of all prompts at each, and keep what it has to tell.
                 self.told(context, time_us);
                 let cells = context.terminal().size();
@@ -138,7 +141,10 @@ impl Commands {
             }
             Operation::Function(_) => {}
         }
-        self.shell.before(context, operation);
+        // It would be asked about every character, and most shells tell nothing.
+        if self.is_told {
+            self.shell.before(context, operation);
+        }
     }
 
     /// Something comes: so many bytes of output.

@@ -240,6 +240,15 @@ impl Lines {
     pub(super) fn after(&mut self, context: &mut Observation<'_>, operation: &Operation) {
         let terminal = context.terminal();
         let (_, rows) = terminal.size();
+        // By far the most.
+        if let (Operation::Function(Function::Print(_)), [range]) = (operation, self.dirty.as_slice())
+            && self.is_as_before(terminal)
+            && let Some(row) = self.rows.get_mut(range.start)
+            && range.len() == 1
+        {
+            row.changed_us.get_or_insert(self.time_us);
+            return;
+        }
         let dirty = std::mem::take(&mut self.dirty);
         self.apply(terminal, operation, &dirty);
         self.dirty = dirty;
@@ -260,12 +269,10 @@ impl Lines {
         let Some(first) = dirty.first() else { return };
         let last = dirty.last().unwrap_or(first);
         let times = |n: &u16| usize::from((*n).max(1)).min(first.len());
-        let (_, rows) = terminal.size();
-        let is_alternate = terminal.active_screen_kind() == ScreenKind::Alternate;
-        if rows != self.rows.len() || is_alternate != self.is_alternate {
-            return self.begin(terminal, rows, is_alternate);
+        let Operation::Function(function) = operation else { return self.begin(terminal) };
+        if !self.is_as_before(terminal) {
+            return self.begin(terminal);
         }
-        let Operation::Function(function) = operation else { return self.begin(terminal, rows, is_alternate) };
         match function {
             Function::Lf | Function::Nel => self.up(first, 1),
             Function::Print(_) if dirty.len() > 1 => {
@@ -277,7 +284,7 @@ impl Lines {
             Function::Sd(n) | Function::Il(n) => self.down(first, times(n)),
             Function::Ed(EdScope::All) | Function::Ris => self.clear(),
             // Where it scrolled, what is where is not known.
-            Function::Rep(_) if dirty.iter().any(|range| range.len() > 1) => self.begin(terminal, rows, is_alternate),
+            Function::Rep(_) if dirty.iter().any(|range| range.len() > 1) => self.begin(terminal),
             _ => dirty.iter().for_each(|range| self.change(range, self.time_us)),
         }
     }
@@ -292,8 +299,16 @@ impl Lines {
         self.settle();
     }
 
+    /// Whether it is the screen that it was, in its size.
+    fn is_as_before(&self, terminal: &Terminal) -> bool {
+        let is_alternate = terminal.active_screen_kind() == ScreenKind::Alternate;
+        terminal.size().1 == self.rows.len() && is_alternate == self.is_alternate
+    }
+
     /// Everything may be elsewhere.
-    fn begin(&mut self, terminal: &Terminal, rows: usize, is_alternate: bool) {
+    fn begin(&mut self, terminal: &Terminal) {
+        let (_, rows) = terminal.size();
+        let is_alternate = terminal.active_screen_kind() == ScreenKind::Alternate;
         for row in 0..self.rows.len() {
             self.leave(row);
         }
