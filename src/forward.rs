@@ -25,6 +25,7 @@ use custody_schemas::table::Table;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::{Map, Value};
 use tokio::sync::watch;
+use tokio::task::JoinSet;
 
 use crate::activity::now;
 use crate::config::Config;
@@ -290,6 +291,12 @@ impl Filter {
     }
 }
 
+/// A destination, and which events it gets.
+struct To {
+    destination: Destination,
+    filter: Filter,
+}
+
 /// A destination that can be used, and what sends to it.
 type Checked = (Destination, Box<dyn Sink>);
 
@@ -317,7 +324,8 @@ pub(crate) async fn follow(config: &Config, ledger: &Ledger, stop: watch::Receiv
         return Ok(());
     }
     let limits = config.limits();
-    let limits = Limits { metadata_bytes: limits.metadata_bytes.min(METADATA_BYTES), ..limits };
+    let metadata_bytes = limits.metadata_bytes.min(METADATA_BYTES);
+    let limits = Limits { metadata_bytes, is_sparing: true, ..limits };
     let engine = Arc::new(Engine::open(ledger, limits, &config.vocabulary()).await?);
     let mut filters = Vec::new();
     for (destination, _) in &destinations {
@@ -325,7 +333,8 @@ pub(crate) async fn follow(config: &Config, ledger: &Ledger, stop: watch::Receiv
     }
     let forwarding = destinations.into_iter().zip(filters).map(|((destination, sink), filter)| {
         let (engine, ledger, stop) = (engine.clone(), ledger.clone(), stop.clone());
-        tokio::spawn(async move { keep_forwarding(&engine, &ledger, &destination, &filter, sink, stop).await })
+        let to = Arc::new(To { destination, filter });
+        tokio::spawn(async move { keep_forwarding(&engine, &ledger, &to, sink, stop).await })
     });
     for done in futures::future::join_all(forwarding).await {
         done.map_err(Failure::broken)?;
@@ -336,22 +345,21 @@ pub(crate) async fn follow(config: &Config, ledger: &Ledger, stop: watch::Receiv
 async fn keep_forwarding(
     engine: &Arc<Engine>,
     ledger: &Ledger,
-    destination: &Destination,
-    filter: &Filter,
+    to: &Arc<To>,
     sink: Box<dyn Sink>,
     mut stop: watch::Receiver<bool>,
 ) {
-    let name = destination.name.clone();
+    let name = &to.destination.name;
     let delivery = Delivery::new(sink, Patience::default());
     while !*stop.borrow() {
-        let forwarder = Forwarder::open(engine, ledger, (destination, filter), &delivery).await;
+        let forwarder = Forwarder::open(engine, ledger, to, &delivery).await;
         let done = match forwarder {
             Ok(mut forwarder) => forwarder.run(&mut stop).await,
             Err(failure) => Err(failure),
         };
         if let Err(failure) = done {
             metrics::counter!("custody_forward_failures_total", "destination" => name.clone()).increment(1);
-            tracing::warn!(error = %failure, destination = %name, "forwarding stands still; trying again");
+            tracing::warn!(error = %failure, destination = name, "forwarding stands still; trying again");
         }
         tokio::select! {
             () = tokio::time::sleep(Duration::from_secs(2)) => {}
@@ -363,8 +371,8 @@ async fn keep_forwarding(
 /// Forwards to one destination.
 struct Forwarder<'a> {
     engine: &'a Arc<Engine>,
+    to: &'a Arc<To>,
     destination: &'a Destination,
-    filter: &'a Filter,
     delivery: &'a Delivery<dyn Sink>,
     follower: Follower,
     known: Known,
@@ -406,13 +414,14 @@ impl<'a> Forwarder<'a> {
     async fn open(
         engine: &'a Arc<Engine>,
         ledger: &Ledger,
-        (destination, filter): (&'a Destination, &'a Filter),
+        to: &'a Arc<To>,
         delivery: &'a Delivery<dyn Sink>,
     ) -> Result<Self, Failure> {
+        let To { destination, .. } = &**to;
         Ok(Self {
             engine,
+            to,
             destination,
-            filter,
             delivery,
             follower: ledger.follower(Table::Events)?,
             known: Known::default(),
@@ -535,9 +544,8 @@ impl<'a> Forwarder<'a> {
                 None => {
                     let at = self.position.clone();
                     let is_thorough = std::mem::take(&mut is_thorough);
-                    let to = (self.destination, self.filter);
                     let kept = (&mut self.known, &mut self.ahead);
-                    prepare(self.engine, &self.follower, kept, to, at, is_thorough).await?
+                    prepare(self.engine, &self.follower, kept, self.to, at, is_thorough).await?
                 }
             };
             let Some(ready) = ready else {
@@ -549,16 +557,15 @@ impl<'a> Forwarder<'a> {
                 return Ok(());
             }
             let mut deliver = std::pin::pin!(self.delivery.deliver(&ready.items, stop));
-            // What comes next is made ready while this is on its way.
-            let (engine, follower) = (self.engine.clone(), self.follower.clone());
-            let to = (self.destination, self.filter);
+            // What comes next is made ready while this is on its way, on another core; not any more when this is left.
+            let (engine, follower, to) = (self.engine.clone(), self.follower.clone(), self.to.clone());
             let behind = ready.position.clone();
             let mut kept = (std::mem::take(&mut self.known), std::mem::take(&mut self.ahead));
-            let mut preparing = std::pin::pin!(async move {
-                let prepared = prepare(&engine, &follower, (&mut kept.0, &mut kept.1), to, behind, false).await;
+            let mut preparing = JoinSet::new();
+            preparing.spawn(async move {
+                let prepared = prepare(&engine, &follower, (&mut kept.0, &mut kept.1), &to, behind, false).await;
                 (prepared, kept)
             });
-            let mut prepared = None;
             let mut tick = tokio::time::interval(self.lease / 3);
             tick.reset();
             let mut state = self.delivery.state();
@@ -568,7 +575,6 @@ impl<'a> Forwarder<'a> {
                         Ok(dead) => break dead,
                         Err(_stopped) => return Ok(()),
                     },
-                    done = &mut preparing, if prepared.is_none() => prepared = Some(done),
                     _ = tick.tick() => {
                         if !self.commit().await? {
                             return Ok(());
@@ -606,12 +612,11 @@ impl<'a> Forwarder<'a> {
                 }
                 written = self.position.clone();
             }
-            let (prepared, kept) = match prepared {
-                Some(prepared) => prepared,
-                None => preparing.await,
-            };
-            (self.known, self.ahead) = kept;
-            next = prepared?;
+            let prepared = preparing.join_next().await.transpose().map_err(Failure::broken)?;
+            if let Some((prepared, kept)) = prepared {
+                (self.known, self.ahead) = kept;
+                next = prepared?;
+            }
             // What is not worth a file of its own waits for more, if there was a file just now.
             if pause > LOOK_EVERY && is_further && next.as_ref().is_some_and(Ready::may_wait) {
                 next = None;
@@ -653,7 +658,7 @@ async fn prepare(
     engine: &Engine,
     follower: &Follower,
     (known, ahead): (&mut Known, &mut Ahead),
-    (destination, filter): (&Destination, &Filter),
+    To { destination, filter }: &To,
     position: Position,
     is_thorough: bool,
 ) -> Result<Option<Ready>, Failure> {

@@ -67,6 +67,8 @@ pub struct Limits {
     pub cores: usize,
     /// Memory for what files say of themselves, kept over all queries, in bytes.
     pub metadata_bytes: usize,
+    /// Of files only the rows that are asked for are decoded, and none between them: less memory, but somewhat more time.
+    pub is_sparing: bool,
     /// Folder in which what days that are over say of their sessions is kept, for all ledgers. Without, it is worked out
     /// for each question.
     pub cache: Option<PathBuf>,
@@ -75,7 +77,15 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         let cores = std::thread::available_parallelism().map_or(1, NonZero::get).min(8);
-        Self { memory_bytes: 512 << 20, spill_bytes: 4 << 30, queries: 4, cores, metadata_bytes: 64 << 20, cache: None }
+        Self {
+            memory_bytes: 512 << 20,
+            spill_bytes: 4 << 30,
+            queries: 4,
+            cores,
+            metadata_bytes: 64 << 20,
+            is_sparing: false,
+            cache: None,
+        }
     }
 }
 
@@ -904,6 +914,9 @@ pub(crate) fn context(runtime: RuntimeEnv, limits: &Limits, words: &Arc<Words>) 
     // Rows of one session, one request, one topic: a few of many, so filters belong into the reading of files.
     parquet.pushdown_filters = true;
     parquet.reorder_filters = true;
+    // Otherwise all between the first and the last row of a batch is decoded where they are not far apart: of wide columns
+    // that may be most of a group of rows.
+    parquet.force_filter_selections = limits.is_sparing;
     // Answers have the types that the tables have, which every reader of Arrow knows.
     parquet.schema_force_view_types = false;
     let mut state = SessionStateBuilder::new_with_default_features()
