@@ -11,8 +11,10 @@ use custody_query::reels::Whereabouts;
 use custody_query::search::Unindexed;
 use custody_query::sessions::RECORDING_BYTES_MAX;
 use custody_replay::StreamKey;
+use custody_replay::index::Found;
 use custody_replay::recording::{Extent, Finding, chosen};
 use custody_schemas::frame::Frame;
+use futures::future::OptionFuture;
 use indicatif::{HumanBytes, HumanCount, HumanDuration, ProgressBar, ProgressStyle};
 use tokio::sync::watch;
 
@@ -317,28 +319,35 @@ impl Long<'_> {
     ) -> Result<Option<(Run, Looked)>, Failure> {
         let mut run = indexing.begin(self.key.clone());
         let mut looking = Looking::new(self.key.clone(), findings);
-        for window in &self.windows {
+        let mut found = Found::default();
+        let mut frames = Vec::new();
+        let mut windows = self.windows.iter().peekable();
+        if let Some(first) = windows.peek() {
+            frames = self.read(first).await?;
+        }
+        while let Some(window) = windows.next() {
             if *stop.borrow() {
                 return Ok(None);
             }
-            let frames = self.read(window).await?;
             let until_seq = window.until_seq;
-            let looked = tokio::task::spawn_blocking(move || {
+            let playing = tokio::task::spawn_blocking(move || {
                 let found = looking.push(frames, until_seq);
                 (looking, found)
             });
-            let found;
-            (looking, found) = looked.await.map_err(Failure::broken)?;
+            // Beside playing: what was found before is written down, and what comes next is read.
+            let reading = OptionFuture::from(windows.peek().map(|next| self.read(next)));
+            let writing = write(indexing, of, &mut run, &found);
+            let (played, read, written) = tokio::join!(playing, reading, writing);
+            written?;
+            frames = read.transpose()?.unwrap_or_default();
+            (looking, found) = played.map_err(Failure::broken)?;
             if looking.held_bytes() > HELD_BYTES_MAX {
                 indexing.push_failed(of, "its frames overlap more than can be held in memory".to_owned());
                 return Ok(None);
             }
-            indexing.push(of, &mut run, &found);
-            if indexing.is_full() {
-                indexing.commit().await.map_err(Failure::broken)?;
-            }
             bar.inc(window.output_bytes);
         }
+        write(indexing, of, &mut run, &found).await?;
         let (found, looked) =
             tokio::task::spawn_blocking(move || looking.finish(Vec::new())).await.map_err(Failure::broken)?;
         indexing.push(of, &mut run, &found);
@@ -355,6 +364,15 @@ impl Long<'_> {
         }
         Ok(frames)
     }
+}
+
+/// Takes what was found, and commits when it is time to.
+async fn write(indexing: &mut Indexing, of: Recorded<'_>, run: &mut Run, found: &Found) -> Result<(), Failure> {
+    indexing.push(of, run, found);
+    if indexing.is_full() {
+        indexing.commit().await.map_err(Failure::broken)?;
+    }
+    Ok(())
 }
 
 async fn look_at(
