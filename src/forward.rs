@@ -372,7 +372,6 @@ async fn keep_forwarding(
 struct Forwarder<'a> {
     engine: &'a Arc<Engine>,
     to: &'a Arc<To>,
-    destination: &'a Destination,
     delivery: &'a Delivery<dyn Sink>,
     follower: Follower,
     known: Known,
@@ -417,11 +416,10 @@ impl<'a> Forwarder<'a> {
         to: &'a Arc<To>,
         delivery: &'a Delivery<dyn Sink>,
     ) -> Result<Self, Failure> {
-        let To { destination, .. } = &**to;
+        let destination = &to.destination;
         Ok(Self {
             engine,
             to,
-            destination,
             delivery,
             follower: ledger.follower(Table::Events)?,
             known: Known::default(),
@@ -464,7 +462,7 @@ impl<'a> Forwarder<'a> {
     async fn take(&mut self) -> Result<bool, Failure> {
         let found = self.cursor.load(self.engine).await?;
         let Some(found) = found else {
-            self.position = match self.destination.start {
+            self.position = match self.to.destination.start {
                 Start::Now => Position::now(&self.follower, now()).await?,
                 Start::Beginning => Position::since(&self.follower, 0).await?,
                 Start::At(at) => Position::since(&self.follower, at).await?,
@@ -515,7 +513,7 @@ impl<'a> Forwarder<'a> {
         let mut next: Option<Ready> = None;
         let mut written = self.position.clone();
         let mut is_thorough = true;
-        let pause = self.destination.receiver.linger().max(LOOK_EVERY);
+        let pause = self.to.destination.receiver.linger().max(LOOK_EVERY);
         let mut not_before = Instant::now();
         let mut was_idle = false;
         loop {
@@ -626,7 +624,7 @@ impl<'a> Forwarder<'a> {
     }
 
     fn measure(&self, ready: &Ready, dead: usize) {
-        let name = || self.destination.name.clone();
+        let name = || self.to.destination.name.clone();
         let sent = ready.items.len() - dead;
         metrics::counter!("custody_forward_sent_total", "destination" => name()).increment(sent as u64);
         metrics::counter!("custody_forward_dead_total", "destination" => name()).increment(dead as u64);
@@ -645,7 +643,7 @@ impl<'a> Forwarder<'a> {
         }
         self.counted_at = Some(Instant::now());
         let behind = self.engine.behind(self.position.newest).await?;
-        let name = || self.destination.name.clone();
+        let name = || self.to.destination.name.clone();
         let waiting_s = behind.oldest.map_or(0.0, |Time(at)| (now() - at).max(0) as f64 / 1e6);
         metrics::gauge!("custody_forward_behind_events", "destination" => name()).set(behind.events as f64);
         metrics::gauge!("custody_forward_behind_seconds", "destination" => name()).set(waiting_s);

@@ -320,12 +320,11 @@ impl Long<'_> {
         let mut run = indexing.begin(self.key.clone());
         let mut looking = Looking::new(self.key.clone(), findings);
         let mut found = Found::default();
-        let mut frames = Vec::new();
-        let mut windows = self.windows.iter().peekable();
-        if let Some(first) = windows.peek() {
-            frames = self.read(first).await?;
-        }
-        while let Some(window) = windows.next() {
+        let mut frames = match self.windows.first() {
+            Some(first) => self.read(first).await?,
+            None => Vec::new(),
+        };
+        for (window, next) in self.windows.iter().zip(self.windows.iter().skip(1).map(Some).chain([None])) {
             if *stop.borrow() {
                 return Ok(None);
             }
@@ -335,7 +334,7 @@ impl Long<'_> {
                 (looking, found)
             });
             // Beside playing: what was found before is written down, and what comes next is read.
-            let reading = OptionFuture::from(windows.peek().map(|next| self.read(next)));
+            let reading = OptionFuture::from(next.map(|next| self.read(next)));
             let writing = write(indexing, of, &mut run, &found);
             let (played, read, written) = tokio::join!(playing, reading, writing);
             written?;
