@@ -23,7 +23,7 @@ use crate::hex;
 pub const INDEXER: i32 = 3;
 
 /// Rows are committed when they have about this many bytes.
-const ROWS_BYTES_MAX: usize = 64 << 20;
+const ROWS_BYTES_MAX: usize = 32 << 20;
 
 /// Why what was found is not in the ledger.
 #[derive(Debug, thiserror::Error)]
@@ -103,7 +103,7 @@ impl Indexing {
 
     /// Begins a look at one of the recordings of a session. It has no effect before it [ends](Self::end).
     pub fn begin(&mut self, key: StreamKey) -> Run {
-        Run { number: self.next_run(), key, texts: 0, commands: 0, segments: 0 }
+        Run { number: self.next_run(), key, texts: 0, commands: 0, segments: 0, missed: 0, replaced_bytes: 0 }
     }
 
     /// Takes what was found in a recording next.
@@ -132,12 +132,13 @@ impl Indexing {
         run.texts += found.texts.len() as i64;
         run.commands += found.commands.len() as i64;
         run.segments += found.segments.len() as i64;
+        (run.missed, run.replaced_bytes) = (found.missed as i64, found.replaced_bytes as i64);
     }
 
     /// Ends a look: what was found in it counts when this is committed.
     pub fn end(&mut self, of: Recorded<'_>, run: &Run, looked: Looked) {
-        let (texts, commands, frames) = (run.texts, run.commands, of.frames);
-        let row = IndexedRecording { texts, commands, frames, ..looked.0 };
+        let Run { texts, commands, missed, replaced_bytes, .. } = *run;
+        let row = IndexedRecording { frames: of.frames, texts, commands, missed, replaced_bytes, ..looked.0 };
         self.pending.recordings += 1;
         self.pending.output_bytes += row.output_bytes.unsigned_abs();
         self.pending.texts += texts.unsigned_abs();
@@ -213,6 +214,8 @@ pub struct Run {
     texts: i64,
     commands: i64,
     segments: i64,
+    missed: i64,
+    replaced_bytes: i64,
 }
 
 impl Run {
@@ -229,56 +232,53 @@ fn one_line(text: &str) -> String {
     text.chars().map(|character| if character.is_control() { char::REPLACEMENT_CHARACTER } else { character }).collect()
 }
 
-/// What is known of a recording that was looked through.
+/// What is known of a recording that was looked through, but for what was found in it.
 #[derive(Debug, Clone)]
 pub struct Looked(IndexedRecording);
 
-/// Looks through one recording, in memory that does not grow with it.
-pub struct Looking {
+/// Reads one recording out of its frames, in memory that does not grow with it.
+pub struct Reading {
     reader: Reader,
-    seen: Seen,
     findings: Vec<Finding>,
+    count: Count,
 }
 
-/// What was seen of a recording.
-struct Seen {
-    /// Once the size of the terminal is known.
-    indexer: Option<Indexer>,
+/// Events of a recording that come next.
+pub struct Events {
+    /// Of the terminal at the recording's start, once it is known.
+    size: Option<Size>,
+    events: Vec<(Place, Timed)>,
+}
+
+/// What was read of a recording.
+struct Count {
     output: digest::Context,
     output_bytes: i64,
     events: i64,
 }
 
-impl Seen {
-    fn look(&mut self, events: &[(Place, Timed)], size: Size) {
-        let indexer = self.indexer.get_or_insert_with(|| Indexer::new(size));
-        for (place, event) in events {
-            indexer.push_at(*place, event);
-            self.events += 1;
-            if event.code == Code::Output {
-                self.output.update(&event.data);
-                self.output_bytes += event.data.len() as i64;
-            }
+impl Count {
+    fn add(&mut self, events: &[(Place, Timed)]) {
+        self.events += events.len() as i64;
+        for (_, event) in events.iter().filter(|(_, event)| event.code == Code::Output) {
+            self.output.update(&event.data);
+            self.output_bytes += event.data.len() as i64;
         }
     }
 }
 
-impl Looking {
-    /// At a stream, of which the findings are known that are about all of it.
+impl Reading {
+    /// A stream, of which the findings are known that are about all of it.
     pub fn new(key: StreamKey, findings: Vec<Finding>) -> Self {
-        let output = digest::Context::new(&digest::SHA256);
-        let seen = Seen { indexer: None, output, output_bytes: 0, events: 0 };
-        Self { reader: Reader::new(key), seen, findings }
+        let count = Count { output: digest::Context::new(&digest::SHA256), output_bytes: 0, events: 0 };
+        Self { reader: Reader::new(key), findings, count }
     }
 
-    /// Takes frames, see [`Reader::push`]. Returns what was found since.
-    pub fn push(&mut self, frames: Vec<Frame>, until_seq: i64) -> Found {
+    /// Takes frames, see [`Reader::push`].
+    pub fn push(&mut self, frames: Vec<Frame>, until_seq: i64) -> Events {
         let events = self.reader.push(frames, until_seq);
-        if !events.is_empty() {
-            let size = self.reader.size();
-            self.seen.look(&events, size);
-        }
-        self.seen.indexer.as_mut().map(Indexer::take).unwrap_or_default()
+        self.count.add(&events);
+        Events { size: (!events.is_empty()).then(|| self.reader.size()), events }
     }
 
     /// Bytes of frames that are held because they overlap with what is to come.
@@ -286,12 +286,11 @@ impl Looking {
         self.reader.held_bytes()
     }
 
-    /// Takes the last frames. Returns what was found since, and what is known of the whole.
-    pub fn finish(self, frames: Vec<Frame>) -> (Found, Looked) {
-        let Self { reader, mut seen, mut findings } = self;
+    /// Takes the last frames. Returns the last events, and what is known of the whole.
+    pub fn finish(self, frames: Vec<Frame>) -> (Events, Looked) {
+        let Self { reader, mut findings, mut count } = self;
         let (recording, events) = reader.finish(frames);
-        seen.look(&events, recording.size);
-        let found = seen.indexer.map(Indexer::finish).unwrap_or_default();
+        count.add(&events);
         findings.extend(recording.findings);
         findings.sort_by_key(Finding::at_us);
         findings.truncate(FINDINGS_MAX);
@@ -299,24 +298,45 @@ impl Looking {
         let looked = IndexedRecording {
             indexed_at: now(),
             version: INDEXER,
-            frames: 0,
             started_at: recording.started_at.filter(|at| READABLE_US.contains(at)),
             duration_us: recording.duration_us,
             cols: recording.size.cols,
             rows: recording.size.rows,
-            events: seen.events,
-            output_bytes: seen.output_bytes,
-            output_sha256: hex::encode(seen.output.finish().as_ref()),
-            replaced_bytes: found.replaced_bytes as i64,
+            events: count.events,
+            output_bytes: count.output_bytes,
+            output_sha256: hex::encode(count.output.finish().as_ref()),
             ended: recording.ended,
             findings: texts.join("\n"),
             findings_us: findings.iter().map(Finding::at_us).collect(),
-            texts: 0,
-            commands: 0,
-            missed: found.missed as i64,
-            error: None,
+            ..IndexedRecording::default()
         };
-        (found, Looked(looked))
+        (Events { size: Some(recording.size), events }, Looked(looked))
+    }
+}
+
+/// Plays one recording, to find what was on its screen, in memory that does not grow with it.
+#[derive(Default)]
+pub struct Playing {
+    /// Once the size of the terminal is known.
+    indexer: Option<Indexer>,
+}
+
+impl Playing {
+    /// Plays the next events.
+    pub fn play(&mut self, Events { size, events }: Events) {
+        let Some(size) = size else { return };
+        let indexer = self.indexer.get_or_insert_with(|| Indexer::new(size));
+        events.iter().for_each(|(place, event)| indexer.push_at(*place, event));
+    }
+
+    /// What was found since it was asked the last time.
+    pub fn take(&mut self) -> Found {
+        self.indexer.as_mut().map(Indexer::take).unwrap_or_default()
+    }
+
+    /// The same, when the recording is over: also what is on the screen.
+    pub fn finish(self) -> Found {
+        self.indexer.map(Indexer::finish).unwrap_or_default()
     }
 }
 
@@ -358,8 +378,10 @@ pub fn look(frames: Vec<Frame>) -> Vec<Look> {
     }
     let look = |frames: Vec<Frame>| {
         let (key, findings) = recording::stream_of(&frames)?;
-        let (found, looked) = Looking::new(key.clone(), findings).finish(frames);
-        Some((key, found, looked))
+        let (events, looked) = Reading::new(key.clone(), findings).finish(frames);
+        let mut playing = Playing::default();
+        playing.play(events);
+        Some((key, playing.finish(), looked))
     };
     channels.into_values().filter_map(look).collect()
 }

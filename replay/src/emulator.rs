@@ -102,6 +102,41 @@ impl Emulator {
         }
     }
 
+    /// As [`apply`](Self::apply), for an observer that needs not be told of every character: of those that are written one
+    /// after the other inside of a row, it is told of the first. It is told of each that is written to a row's first or last
+    /// column.
+    pub(crate) fn apply_in_runs(&mut self, event: &Timed, observer: &mut impl Observer<Output = ()>) {
+        if event.code != Code::Output {
+            let _ = self.apply(event, observer);
+            return;
+        }
+        self.text.clear();
+        self.decoder.push(&event.data, &mut self.text);
+        let Self { terminal, parser, unfinished, text, .. } = self;
+        let (cols, rows) = terminal.size();
+        let most = repeated_most(cols, rows);
+        let mut rest = text.chars();
+        while !rest.as_str().is_empty() {
+            let mut is_run = false;
+            let told = std::iter::from_fn(|| {
+                if is_run {
+                    return None;
+                }
+                rest.by_ref().find_map(|character| {
+                    is_run = parser.state == State::Ground && matches!(character, ' '..='~');
+                    operation(parser, unfinished, most, character)
+                })
+            });
+            terminal.execute_with(told, &mut *observer);
+            let col = terminal.cursor().col;
+            let room = if col == 0 { 0 } else { cols.saturating_sub(col + 1) };
+            let run = rest.as_str().bytes().take(room).take_while(|byte| matches!(byte, b' '..=b'~')).count();
+            let (inside, after) = rest.as_str().split_at(if is_run { run } else { 0 });
+            terminal.execute(inside.chars().map(Function::Print));
+            rest = after.chars();
+        }
+    }
+
     /// Shows what is left of a character that the recording's end has cut.
     pub(crate) fn end<O: Observer>(&mut self, observer: O) -> O::Output {
         self.text.clear();
@@ -112,20 +147,28 @@ impl Emulator {
     fn feed<O: Observer>(&mut self, observer: O) -> O::Output {
         let Self { terminal, parser, unfinished, text, .. } = self;
         let (cols, rows) = terminal.size();
-        // "Repeat the last character 65535 times" is 8 bytes: 1 MB of it would take minutes. No program repeats more
-        // than a screenful.
-        let most = u16::try_from(cols.saturating_mul(rows)).unwrap_or(u16::MAX);
-        let operations = text.chars().filter_map(|character| {
-            // By far the most, and what the parser makes of them. To ask it takes as long as what the terminal does with one.
-            if parser.state == State::Ground && matches!(character, ' '..='\x7f' | '\u{a0}'..) {
-                return Some(Operation::Function(Function::Print(character)));
-            }
-            match parse(parser, unfinished, character)? {
-                Function::Rep(times) => Some(Operation::Function(Function::Rep(times.min(most)))),
-                other => Some(Operation::Function(other)),
-            }
-        });
+        let most = repeated_most(cols, rows);
+        let operations = text.chars().filter_map(|character| operation(parser, unfinished, most, character));
         terminal.execute_with(operations, observer)
+    }
+}
+
+/// "Repeat the last character 65535 times" is 8 bytes: 1 MB of it would take minutes. No program repeats more than a
+/// screenful.
+fn repeated_most(cols: usize, rows: usize) -> u16 {
+    u16::try_from(cols.saturating_mul(rows)).unwrap_or(u16::MAX)
+}
+
+/// What the next character makes a terminal do.
+#[inline]
+fn operation(parser: &mut Parser, unfinished: &mut String, most: u16, character: char) -> Option<Operation> {
+    // By far the most, and what the parser makes of them. To ask it takes as long as what the terminal does with one.
+    if parser.state == State::Ground && matches!(character, ' '..='\x7f' | '\u{a0}'..) {
+        return Some(Operation::Function(Function::Print(character)));
+    }
+    match parse(parser, unfinished, character)? {
+        Function::Rep(times) => Some(Operation::Function(Function::Rep(times.min(most)))),
+        other => Some(Operation::Function(other)),
     }
 }
 

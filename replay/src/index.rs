@@ -254,7 +254,7 @@ impl Indexer {
         self.reader.lines.advance(event.time_us, event.data.len());
         self.reader.commands.advance(event.data.len());
         let size = self.emulator.size();
-        let _ = self.emulator.apply(event, &mut self.reader);
+        self.emulator.apply_in_runs(event, &mut self.reader);
         self.is_resized = self.emulator.size() != size;
         self.note(place, event, idle_us);
     }

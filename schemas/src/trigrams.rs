@@ -4,8 +4,6 @@
 //! A set of trigrams is 65 536 bits, each for the trigrams of one hash: a set may have what no text of it has, and never
 //! lacks what one has. Letters are the same in any case, as for a regular expression that does not mind it.
 
-use std::collections::VecDeque;
-
 /// Bits of a set.
 const BITS: usize = 1 << 16;
 
@@ -50,17 +48,12 @@ pub fn may_have(set: &[u8], hashes: &[u16]) -> bool {
 /// The hashes of the trigrams of a text, in their order, some more than once; none for a text of less than three
 /// characters. They are kept in the ledger: the same for ever.
 pub fn hashes(text: &str) -> impl Iterator<Item = u16> {
-    let mut last = VecDeque::with_capacity(3);
-    text.chars().filter_map(move |character| {
-        if last.len() == 3 {
-            last.pop_front();
-        }
-        last.push_back(u64::from(u32::from(fold(character))));
-        (last.len() == 3).then(|| {
-            let trigram = last.iter().fold(0, |all, character| (all << 21) | character);
-            // Fibonacci hashing: the upper bits of a product with 2^64 divided by the golden ratio.
-            (trigram.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 48) as u16
-        })
+    let mut trigram = 0u64;
+    text.chars().enumerate().filter_map(move |(before, character)| {
+        // Of each character 21 bits: as many as there are characters.
+        trigram = (trigram << 21 | u64::from(u32::from(fold(character)))) & (u64::MAX >> 1);
+        // Fibonacci hashing: the upper bits of a product with 2^64 divided by the golden ratio.
+        (before >= 2).then(|| (trigram.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 48) as u16)
     })
 }
 

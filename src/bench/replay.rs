@@ -77,17 +77,8 @@ pub(super) async fn run(config: &Config, args: &BenchReplay) -> Result<(), Failu
     }
 
     let engine = Arc::new(Engine::open(&ledger, config.limits(), &config.vocabulary()).await?);
-    let (mut opened, mut first) = (Vec::new(), Vec::new());
-    let mut reel = None;
-    for _ in 0..OPENED {
-        let began = Instant::now();
-        let found = open(&engine, &ledger).await?;
-        opened.push(began.elapsed());
-        show(&engine, &found, 0).await?;
-        first.push(began.elapsed());
-        reel = Some(found);
-    }
-    let Some(reel) = reel else { return Ok(()) };
+    let opening = Opening::measure(&engine, &ledger, [SESSION; OPENED]).await?;
+    let reel = open(&engine, &ledger, SESSION).await?;
     let mut took = Vec::new();
     let mut bytes = Vec::new();
     let mut random = args.seed;
@@ -95,61 +86,95 @@ pub(super) async fn run(config: &Config, args: &BenchReplay) -> Result<(), Failu
         random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         let time_us = ((random >> 11) as f64 / (1_u64 << 53) as f64 * reel.of.duration_us as f64) as i64;
         let began = Instant::now();
-        bytes.push(show(&engine, &reel, reel.part_at(time_us)).await?);
+        bytes.push(show(&engine, &reel, SESSION, reel.part_at(time_us)).await?);
         took.push((time_us, began.elapsed()));
     }
     let half_us = reel.of.duration_us / 2;
     let of = |times: &dyn Fn(i64) -> bool| -> Vec<Duration> {
-        let mut of: Vec<Duration> = took.iter().filter(|(time_us, _)| times(*time_us)).map(|(_, took)| *took).collect();
-        of.sort_unstable();
-        of
+        took.iter().filter(|(time_us, _)| times(*time_us)).map(|(_, took)| *took).collect()
     };
     writeln!(
         out,
-        "\n{} segments, {:.0} s; of {} parts at random the largest took {} of JSON\n\n| | p50 ms | p99 ms | most ms |\n|---|---|---|---|",
+        "\n{} segments, {:.0} s; of {} parts at random the largest took {} of JSON\n",
         reel.parts.len(),
         reel.of.duration_us as f64 / 1e6,
         args.seeks,
         HumanBytes(bytes.iter().copied().max().unwrap_or_default() as u64)
     )?;
-    opened.sort_unstable();
-    first.sort_unstable();
-    for (name, took) in [
-        ("its index", opened),
-        ("index and first part", first),
-        ("a part at random", of(&|_| true)),
-        ("of the first half", of(&|time_us| time_us < half_us)),
-        ("of the second half", of(&|time_us| time_us >= half_us)),
-    ] {
-        let ms = |took: Duration| took.as_secs_f64() * 1e3;
-        let most = took.last().copied().unwrap_or_default();
-        writeln!(
-            out,
-            "| {name} | {:.1} | {:.1} | {:.1} |",
-            ms(quantile(&took, 0.5)),
-            ms(quantile(&took, 0.99)),
-            ms(most)
-        )?;
-    }
+    write_times(
+        &mut out,
+        [
+            ("its index", opening.index),
+            ("index and first part", opening.first),
+            ("a part at random", of(&|_| true)),
+            ("of the first half", of(&|time_us| time_us < half_us)),
+            ("of the second half", of(&|time_us| time_us >= half_us)),
+        ],
+    )?;
     writeln!(out, "\npeak memory of this process: {}", HumanBytes(rss_bytes_max()?))?;
     Ok(())
 }
 
+/// How long opening recordings took.
+#[derive(Default)]
+pub(super) struct Opening {
+    /// Until the index was there.
+    pub(super) index: Vec<Duration>,
+    /// And until the first part was, which is the first screen.
+    pub(super) first: Vec<Duration>,
+}
+
+impl Opening {
+    /// Opens the recordings of sessions, one after the other.
+    pub(super) async fn measure(
+        engine: &Arc<Engine>,
+        ledger: &Ledger,
+        sessions: impl IntoIterator<Item = impl AsRef<str>>,
+    ) -> Result<Self, Failure> {
+        let mut opening = Self::default();
+        for session_id in sessions {
+            let session_id = session_id.as_ref();
+            let began = Instant::now();
+            let reel = open(engine, ledger, session_id).await?;
+            opening.index.push(began.elapsed());
+            show(engine, &reel, session_id, 0).await?;
+            opening.first.push(began.elapsed());
+        }
+        Ok(opening)
+    }
+}
+
+/// A table of what things took.
+pub(super) fn write_times<'a>(
+    out: &mut impl Write,
+    rows: impl IntoIterator<Item = (&'a str, Vec<Duration>)>,
+) -> Result<(), Failure> {
+    writeln!(out, "| | p50 ms | p99 ms | most ms |\n|---|---|---|---|")?;
+    for (name, mut took) in rows {
+        took.sort_unstable();
+        let ms = |took: Duration| took.as_secs_f64() * 1e3;
+        let most = took.last().copied().unwrap_or_default();
+        let (half, almost) = (quantile(&took, 0.5), quantile(&took, 0.99));
+        writeln!(out, "| {name} | {:.1} | {:.1} | {:.1} |", ms(half), ms(almost), ms(most))?;
+    }
+    Ok(())
+}
+
 /// What the index of a recording is made from, as over HTTP.
-async fn open(engine: &Arc<Engine>, ledger: &Ledger) -> Result<Reel, Failure> {
+async fn open(engine: &Arc<Engine>, ledger: &Ledger, session_id: &str) -> Result<Reel, Failure> {
     let looking = Arc::default();
     let shelf = Shelf { engine, ledger, looking: &looking, patient: true };
-    let asked = Asked { session_id: SESSION, source: None, channel: None };
+    let asked = Asked { session_id, source: None, channel: None };
     let found = shelf.find(asked).await.map_err(|absence| match absence {
         Absence::Failed(failure) => failure,
-        absence => Failure::check(anyhow::anyhow!(absence.message(SESSION))),
+        absence => Failure::check(anyhow::anyhow!(absence.message(session_id))),
     });
-    Ok(engine.reel(SESSION, found?.0).await?)
+    Ok(engine.reel(session_id, found?.0).await?)
 }
 
 /// A part as it is sent. Returns its size in bytes.
-async fn show(engine: &Engine, reel: &Reel, number: usize) -> Result<usize, Failure> {
-    let changed = || Failure::check(anyhow::anyhow!(Absence::Changed.message(SESSION)));
+async fn show(engine: &Engine, reel: &Reel, session_id: &str, number: usize) -> Result<usize, Failure> {
+    let changed = || Failure::check(anyhow::anyhow!(Absence::Changed.message(session_id)));
     let (segment, events) = engine.part(reel, number).await?.ok_or_else(changed)?;
     let json = encode::segment(&segment, &events, number + 1 == reel.parts.len()).map_err(Failure::broken)?;
     Ok(json.len())

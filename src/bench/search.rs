@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use custody_ingest::bench::quantile;
@@ -15,6 +16,7 @@ use custody_query::search::{Pattern, Search};
 use indicatif::HumanBytes;
 use tokio::sync::{mpsc, watch};
 
+use super::replay::{Opening, write_times};
 use super::rss_bytes_max;
 use crate::activity::now;
 use crate::cli::BenchSearch;
@@ -28,6 +30,9 @@ const RUNS: usize = 5;
 
 /// Hits that a search gives at most.
 const HITS: usize = 1_000_000;
+
+/// Sessions that are opened, or up to twice as many.
+const OPENED: usize = 100;
 
 /// A text that is on the screen of one session in a thousand.
 const RARE: &str = "export PAYMENTS_TOKEN=tok_";
@@ -55,7 +60,7 @@ pub(super) async fn run(config: &Config, args: &BenchSearch) -> Result<(), Failu
         prepare(config, &ledger, &casts, args).await?;
     }
 
-    let engine = Engine::open(&ledger, config.limits(), &config.vocabulary()).await?;
+    let engine = Arc::new(Engine::open(&ledger, config.limits(), &config.vocabulary()).await?);
     writeln!(
         out,
         "| search | hits | lines in files | first s | p50 s | ripgrep p50 s | ripgrep / Custody |\n{}",
@@ -92,6 +97,12 @@ pub(super) async fn run(config: &Config, args: &BenchSearch) -> Result<(), Failu
         let (first, mine) = (first.as_secs_f64(), mine.as_secs_f64());
         writeln!(out, "| {name} | {hits} | {lines} | {first:.3} | {mine:.3} | {theirs} | {ratio} |")?;
     }
+    writeln!(out)?;
+    let sessions = sessions_of(&casts)?;
+    let every = (sessions.len() / OPENED).max(1);
+    let sessions = sessions.into_iter().step_by(every);
+    let Opening { index, first } = Opening::measure(&engine, &ledger, sessions).await?;
+    write_times(&mut out, [("the index of a session", index), ("index and first part", first)])?;
     writeln!(out, "\npeak memory of this process: {}", HumanBytes(rss_bytes_max()?))?;
     Ok(())
 }
@@ -211,6 +222,18 @@ async fn fill(config: &Config, ledger: &Ledger, casts: &Path, args: &BenchSearch
     }
     direct.settle().await.map_err(Failure::broken)?;
     Ok((output_bytes, cast_bytes))
+}
+
+/// The ids of the sessions that were written as files.
+fn sessions_of(casts: &Path) -> Result<Vec<String>, Failure> {
+    let mut sessions = Vec::new();
+    for folder in std::fs::read_dir(casts)? {
+        for file in std::fs::read_dir(folder?.path())? {
+            sessions.extend(file?.path().file_stem().map(|stem| stem.to_string_lossy().into_owned()));
+        }
+    }
+    sessions.sort_unstable();
+    Ok(sessions)
 }
 
 /// Bytes of the files of a folder.

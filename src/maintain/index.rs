@@ -4,19 +4,17 @@ use std::collections::{BTreeMap, HashMap};
 use std::io::Write;
 use std::time::{Duration, Instant};
 
-use custody_ingest::indexer::{self, INDEXER, Indexing, Kept, Looked, Looking, Recorded, Run};
+use custody_ingest::indexer::{self, INDEXER, Indexing, Kept, Looked, Playing, Reading, Recorded, Run};
 use custody_ledger::Ledger;
 use custody_query::Engine;
 use custody_query::reels::Whereabouts;
 use custody_query::search::Unindexed;
 use custody_query::sessions::RECORDING_BYTES_MAX;
 use custody_replay::StreamKey;
-use custody_replay::index::Found;
 use custody_replay::recording::{Extent, Finding, chosen};
 use custody_schemas::frame::Frame;
-use futures::future::OptionFuture;
 use indicatif::{HumanBytes, HumanCount, HumanDuration, ProgressBar, ProgressStyle};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 
 use crate::config::Config;
 use crate::exit::Failure;
@@ -29,7 +27,10 @@ const BYTES_AT_ONCE: i64 = 16 << 20;
 const RECORDINGS_AT_ONCE: usize = 1000;
 
 /// A recording with more output is read window by window, of so many bytes of output each.
-const WINDOW_BYTES: u64 = 16 << 20;
+const WINDOW_BYTES: u64 = 8 << 20;
+
+/// So many windows wait to be played, and of so many what was found waits to be written down.
+const WINDOWS_AHEAD: usize = 2;
 
 /// Frames that overlap are held up to so many bytes: more than any source makes.
 const HELD_BYTES_MAX: usize = 256 << 20;
@@ -308,7 +309,8 @@ struct Long<'a> {
 }
 
 impl Long<'_> {
-    /// Looks through it; `None` when asked to stop before the end, and when it cannot be looked through.
+    /// Looks through it; `None` when asked to stop before the end, and when it cannot be looked through. Frames are read
+    /// and what was found is written down while it is played.
     async fn look(
         &self,
         indexing: &mut Indexing,
@@ -318,39 +320,54 @@ impl Long<'_> {
         stop: &watch::Receiver<bool>,
     ) -> Result<Option<(Run, Looked)>, Failure> {
         let mut run = indexing.begin(self.key.clone());
-        let mut looking = Looking::new(self.key.clone(), findings);
-        let mut found = Found::default();
-        let mut frames = match self.windows.first() {
-            Some(first) => self.read(first).await?,
-            None => Vec::new(),
+        let (events_to, mut events_of) = mpsc::channel(WINDOWS_AHEAD);
+        let (found_to, mut found_of) = mpsc::channel(WINDOWS_AHEAD);
+        let mut read = Reading::new(self.key.clone(), findings);
+        let reading = async move {
+            for window in &self.windows {
+                let (frames, until_seq) = (self.read(window).await?, window.until_seq);
+                let events;
+                (read, events) = beside(move || {
+                    let events = read.push(frames, until_seq);
+                    (read, events)
+                })
+                .await?;
+                if read.held_bytes() > HELD_BYTES_MAX {
+                    return Ok(Read::Overlapping);
+                }
+                if *stop.borrow() || events_to.send((events, window.output_bytes)).await.is_err() {
+                    return Ok(Read::Stopped);
+                }
+            }
+            let (events, looked) = beside(move || read.finish(Vec::new())).await?;
+            Ok(events_to.send((events, 0)).await.map_or(Read::Stopped, |()| Read::Whole(looked)))
         };
-        for (window, next) in self.windows.iter().zip(self.windows.iter().skip(1).map(Some).chain([None])) {
-            if *stop.borrow() {
-                return Ok(None);
+        let playing = beside(move || {
+            let mut playing = Playing::default();
+            while let Some((events, output_bytes)) = events_of.blocking_recv() {
+                playing.play(events);
+                found_to.blocking_send((playing.take(), output_bytes)).ok()?;
             }
-            let until_seq = window.until_seq;
-            let playing = tokio::task::spawn_blocking(move || {
-                let found = looking.push(frames, until_seq);
-                (looking, found)
-            });
-            // Beside playing: what was found before is written down, and what comes next is read.
-            let reading = OptionFuture::from(next.map(|next| self.read(next)));
-            let writing = write(indexing, of, &mut run, &found);
-            let (played, read, written) = tokio::join!(playing, reading, writing);
-            written?;
-            frames = read.transpose()?.unwrap_or_default();
-            (looking, found) = played.map_err(Failure::broken)?;
-            if looking.held_bytes() > HELD_BYTES_MAX {
+            found_to.blocking_send((playing.finish(), 0)).ok()
+        });
+        let writing = async {
+            while let Some((found, output_bytes)) = found_of.recv().await {
+                indexing.push(of, &mut run, &found);
+                if indexing.is_full() {
+                    indexing.commit().await.map_err(Failure::broken)?;
+                }
+                bar.inc(output_bytes);
+            }
+            Ok(())
+        };
+        match tokio::try_join!(reading, playing, writing)? {
+            (Read::Whole(looked), ..) => Ok(Some((run, looked))),
+            (Read::Stopped, ..) => Ok(None),
+            (Read::Overlapping, ..) => {
                 indexing.push_failed(of, "its frames overlap more than can be held in memory".to_owned());
-                return Ok(None);
+                Ok(None)
             }
-            bar.inc(window.output_bytes);
         }
-        write(indexing, of, &mut run, &found).await?;
-        let (found, looked) =
-            tokio::task::spawn_blocking(move || looking.finish(Vec::new())).await.map_err(Failure::broken)?;
-        indexing.push(of, &mut run, &found);
-        Ok(Some((run, looked)))
     }
 
     /// The frames that begin in a window: all that were there when it was cut.
@@ -365,13 +382,17 @@ impl Long<'_> {
     }
 }
 
-/// Takes what was found, and commits when it is time to.
-async fn write(indexing: &mut Indexing, of: Recorded<'_>, run: &mut Run, found: &Found) -> Result<(), Failure> {
-    indexing.push(of, run, found);
-    if indexing.is_full() {
-        indexing.commit().await.map_err(Failure::broken)?;
-    }
-    Ok(())
+/// How reading a long recording came to its end.
+enum Read {
+    Whole(Looked),
+    /// Its frames overlap more than can be held.
+    Overlapping,
+    Stopped,
+}
+
+/// Does what takes long beside everything else that this process does.
+async fn beside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Failure> {
+    tokio::task::spawn_blocking(work).await.map_err(Failure::broken)
 }
 
 async fn look_at(
@@ -444,8 +465,7 @@ mod tests {
             pieces: 1,
             output_bytes: megabytes << 20,
         };
-        let cut =
-            windows(&[extent(0, 9, 10), extent(5, 30, 10), extent(5, 5, 1), extent(10, 12, 20), extent(31, 40, 1)]);
+        let cut = windows(&[extent(0, 9, 5), extent(5, 30, 5), extent(5, 5, 1), extent(10, 12, 10), extent(31, 40, 1)]);
         let shape: Vec<_> = cut.iter().map(|of| (of.first_seq, of.last_first_seq, of.until_seq, of.frames)).collect();
         assert_eq!(shape, [(0, 5, 10, 3), (10, 10, 31, 1), (31, 31, i64::MAX, 1)]);
     }

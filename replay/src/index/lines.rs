@@ -82,6 +82,8 @@ pub(super) struct Lines {
     text_bytes_left: u64,
     missed: u64,
     found: Vec<ScreenText>,
+    /// Kept for its memory.
+    text: String,
 }
 
 /// A row of the screen.
@@ -143,6 +145,7 @@ impl Lines {
             text_bytes_left: TEXT_BYTES_FREE,
             missed: 0,
             found: Vec::new(),
+            text: String::new(),
         }
     }
 
@@ -457,12 +460,15 @@ impl Lines {
         let end = (row..self.rows.len()).find(|row| !is_wrapped(*row)).map_or(self.rows.len(), |last| last + 1);
         let changed = self.rows.iter().take(end).skip(start).filter_map(|row| row.changed_us).min();
         let Some(changed_us) = changed else { return };
-        let mut text = String::new();
+        let mut text = std::mem::take(&mut self.text);
+        text.clear();
+        let mut is_plain = true;
         for line in (start..end).filter_map(|row| terminal.screen().line(row)) {
             self.credit -= line.len() as i64;
-            read_cells(line, &mut text);
+            is_plain &= read_cells(line, &mut text);
         }
         text.truncate(text.trim_end().len());
+        let text = if is_plain { text } else { printables(text) };
         for row in start..end {
             let Some(of) = self.rows.get_mut(row) else { continue };
             of.changed_us = None;
@@ -475,7 +481,8 @@ impl Lines {
         let Some(first) = self.rows.get_mut(start) else { return };
         let old = first.shown.take();
         let covered = std::mem::replace(&mut first.covers, end - start);
-        self.put(start, old, text, changed_us);
+        self.put(start, old, &text, changed_us);
+        self.text = text;
         // What went on there is a line of its own now.
         if covered > end - start {
             self.change(&(end..start + covered), changed_us);
@@ -486,34 +493,32 @@ impl Lines {
     }
 
     /// A line reads like this now.
-    fn put(&mut self, row: usize, old: Option<Shown>, text: String, changed_us: i64) {
-        let mut text = printables(text);
-        if row == self.margins.start
-            && let Some(above) = &self.above
-        {
+    fn put(&mut self, row: usize, old: Option<Shown>, text: &str, changed_us: i64) {
+        let above = self.above.as_ref().filter(|_| row == self.margins.start);
+        let mut whole = above.map(|above| printables(above.clone()) + text);
+        if let Some(line) = &whole {
+            self.credit -= line.len() as i64;
             // Only what goes on as it was is the same line.
-            let whole = printables(above.clone()) + &text;
-            self.credit -= whole.len() as i64;
-            match &old {
-                Some(old) if whole.starts_with(&old.text) => text = whole,
-                _ => self.above = None,
+            if !old.as_ref().is_some_and(|old| line.starts_with(&old.text)) {
+                (self.above, whole) = (None, None);
             }
         }
+        let text = whole.as_deref().unwrap_or(text);
         let (from_us, since_us) = (changed_us, changed_us);
         let new = match old {
             Some(old) if old.text == text => Some(old),
             Some(old) if text.starts_with(&old.text) && old.goes_on(changed_us) => {
-                Some(Shown { text, since_us, is_rest: false, ..old })
+                Some(Shown { text: text.to_owned(), since_us, is_rest: false, ..old })
             }
             Some(old) => {
-                let is_rest = old.text.starts_with(&text);
+                let is_rest = old.text.starts_with(text);
                 self.gone.push((old, changed_us));
                 self.fresh.push(row);
-                Some(Shown { row, text, from_us, since_us, is_rest })
+                Some(Shown { row, text: text.to_owned(), from_us, since_us, is_rest })
             }
             None => {
                 self.fresh.push(row);
-                Some(Shown { row, text, from_us, since_us, is_rest: false })
+                Some(Shown { row, text: text.to_owned(), from_us, since_us, is_rest: false })
             }
         };
         if let Some(of) = self.rows.get_mut(row) {
@@ -526,14 +531,14 @@ impl Lines {
         let mut gone = std::mem::take(&mut self.gone);
         if !gone.is_empty() && !self.fresh.is_empty() {
             // Of equal texts the upper one goes with the upper one.
-            let mut by_text: HashMap<String, Vec<usize>> = HashMap::new();
+            let mut by_text: HashMap<&str, Vec<usize>> = HashMap::new();
             for (at, (shown, _)) in gone.iter().enumerate().rev() {
-                by_text.entry(shown.text.clone()).or_default().push(at);
+                by_text.entry(&shown.text).or_default().push(at);
             }
             let mut moved = vec![false; gone.len()];
             for row in self.fresh.drain(..) {
                 let Some(new) = self.rows.get_mut(row).and_then(|row| row.shown.as_mut()) else { continue };
-                let Some(at) = by_text.get_mut(&new.text).and_then(Vec::pop) else { continue };
+                let Some(at) = by_text.get_mut(new.text.as_str()).and_then(Vec::pop) else { continue };
                 if let Some((old, _)) = gone.get(at) {
                     (new.from_us, new.since_us, new.is_rest) = (old.from_us, old.since_us, old.is_rest);
                 }
@@ -570,21 +575,34 @@ impl Lines {
         if is_rest && till_us.saturating_sub(from_us) < STANDS_US {
             return;
         }
-        let mut rest = text.as_str();
-        while !rest.is_empty() {
+        let row = u16::try_from(row).unwrap_or(u16::MAX);
+        let of = ScreenText { from_us, whole_us: since_us, till_us, row, is_alternate: self.is_alternate, text };
+        if of.text.len() <= TEXT_BYTES_MAX {
+            self.keep(of);
+            return;
+        }
+        let mut rest = of.text.as_str();
+        loop {
             let piece = rest.get(..rest.floor_char_boundary(TEXT_BYTES_MAX)).unwrap_or(rest);
-            let Some(left) = self.text_bytes_left.checked_sub(piece.len() as u64 + TEXT_BYTES) else {
-                self.missed += 1;
-                return;
-            };
-            self.text_bytes_left = left;
-            let row = u16::try_from(row).unwrap_or(u16::MAX);
-            let (is_alternate, text) = (self.is_alternate, piece.to_owned());
-            self.found.push(ScreenText { from_us, whole_us: since_us, till_us, row, is_alternate, text });
-            if piece.len() == rest.len() {
+            if !self.keep(ScreenText { text: piece.to_owned(), ..of }) || piece.len() == rest.len() {
                 return;
             }
             rest = rest.get(rest.floor_char_boundary(piece.len() - OVERLAP_BYTES)..).unwrap_or_default();
+        }
+    }
+
+    /// Keeps a text, unless there are too many.
+    fn keep(&mut self, text: ScreenText) -> bool {
+        match self.text_bytes_left.checked_sub(text.text.len() as u64 + TEXT_BYTES) {
+            Some(left) => {
+                self.text_bytes_left = left;
+                self.found.push(text);
+                true
+            }
+            None => {
+                self.missed += 1;
+                false
+            }
         }
     }
 }
@@ -593,15 +611,22 @@ fn is_switch(mode: &DecMode) -> bool {
     matches!(mode, DecMode::AltScreenBuffer | DecMode::SaveCursorAltScreenBuffer)
 }
 
-/// The characters of a row, without the blanks at the end of one that does not go on.
-fn read_cells(line: &Line, text: &mut String) {
+/// The characters of a row, without the blanks at the end of one that does not go on. Whether all are ASCII that may be
+/// written anywhere.
+fn read_cells(line: &Line, text: &mut String) -> bool {
     let cells = line.cells();
     let end = if line.is_wrapped() {
         cells.len()
     } else {
         cells.iter().rposition(|cell| cell.char() != ' ').map_or(0, |last| last + 1)
     };
-    text.extend(cells.iter().take(end).filter(|cell| cell.width() > 0).map(avt::Cell::char));
+    text.reserve(end);
+    let mut is_plain = true;
+    for cell in cells.iter().take(end).filter(|cell| cell.width() > 0) {
+        is_plain &= matches!(cell.char(), ' '..='~');
+        text.push(cell.char());
+    }
+    is_plain
 }
 
 fn printables(text: String) -> String {
