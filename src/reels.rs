@@ -134,9 +134,12 @@ impl Shelf<'_> {
     /// What is known of the recordings of a session. What nobody has looked through yet, what has come since to one that is
     /// over, and one of which much has come since, is looked through now.
     async fn looked_through(&self, session_id: &str) -> Result<Vec<Indexed>, Absence> {
-        let (due, indexed) = futures::try_join!(self.due(session_id), self.engine.indexed(session_id))?;
+        let (engine, id) = (self.engine.clone(), session_id.to_owned());
+        // On another core: planning a question takes as long as answering it.
+        let indexed = tokio::spawn(async move { engine.indexed(&id).await });
+        let due = self.due(session_id).await?;
         if due.is_empty() {
-            return Ok(indexed);
+            return Ok(indexed.await.map_err(Failure::broken)??);
         }
         self.look(session_id, due).await?;
         Ok(self.engine.indexed(session_id).await?)

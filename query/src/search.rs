@@ -306,7 +306,17 @@ impl Runs {
 /// twenty values the engine would look at every page.
 fn in_any<T: Literal>(column: &str, ranges: impl IntoIterator<Item = (T, T)>) -> Option<Expr> {
     let ranges = ranges.into_iter().map(|(first, last)| ident(column).between(lit(first), lit(last)));
-    ranges.reduce(Expr::or)
+    either(ranges.collect())
+}
+
+/// Whether any of these is so. The engine goes down such a tree from each of its nodes, and again for each file: it is as
+/// flat as can be.
+fn either(mut conditions: Vec<Expr>) -> Option<Expr> {
+    if conditions.len() < 2 {
+        return conditions.pop();
+    }
+    let rest = conditions.split_off(conditions.len() / 2);
+    either(conditions).into_iter().chain(either(rest)).reduce(Expr::or)
 }
 
 /// A recording: source, session, channel.

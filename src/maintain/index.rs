@@ -13,6 +13,7 @@ use custody_query::sessions::RECORDING_BYTES_MAX;
 use custody_replay::StreamKey;
 use custody_replay::recording::{Extent, Finding, chosen};
 use custody_schemas::frame::Frame;
+use futures::StreamExt;
 use indicatif::{HumanBytes, HumanCount, HumanDuration, ProgressBar, ProgressStyle};
 use tokio::sync::{mpsc, watch};
 
@@ -25,6 +26,9 @@ const BYTES_AT_ONCE: i64 = 16 << 20;
 
 /// And up to so many.
 const RECORDINGS_AT_ONCE: usize = 1000;
+
+/// Of those that are read, so many are played before what was found in the first is written down.
+const PLAYED_AHEAD: usize = 4;
 
 /// A recording with more output is read window by window, of so many bytes of output each.
 const WINDOW_BYTES: u64 = 8 << 20;
@@ -180,7 +184,7 @@ async fn look(
     Ok(())
 }
 
-/// Looks through recordings. What cannot be read now is left for the next time; the last such failure is told.
+/// Looks through recordings; those that come next are read meanwhile. What cannot be read now is left for the next time; the last such failure is told.
 async fn look_through(
     engine: &Engine,
     indexing: &mut Indexing,
@@ -189,38 +193,57 @@ async fn look_through(
     stop: &watch::Receiver<bool>,
 ) -> Result<(Kept, Option<Failure>), Failure> {
     due.reverse();
-    let (mut alone, mut failed) = (false, None);
-    while let Some(batch) = next_batch(&mut due, alone) {
-        if *stop.borrow() {
-            break;
+    let is_long = |batch: &[Unindexed]| batch.iter().any(|recording| recording.output_bytes > BYTES_AT_ONCE);
+    let (to, mut of) = mpsc::channel(1);
+    let reading = async move {
+        let (mut alone, mut failed) = (false, None);
+        while let Some(batch) = next_batch(&mut due, alone) {
+            let frames = match is_long(&batch) {
+                true => Ok(BTreeMap::new()),
+                false => engine.frames_of(&batch, RECORDING_BYTES_MAX).await,
+            };
+            match frames {
+                Ok(frames) => {
+                    if to.send((batch, frames)).await.is_err() {
+                        break;
+                    }
+                }
+                // One of them is in the way: each by itself.
+                Err(error) if batch.len() > 1 => {
+                    tracing::debug!(%error, "recordings are read one by one");
+                    due.extend(batch.into_iter().rev());
+                    alone = true;
+                }
+                Err(error) => {
+                    tracing::warn!(%error, recordings = batch.len(), "a recording could not be read; trying again later");
+                    failed = Some(Failure::from(error));
+                }
+            }
         }
-        if let [one] = batch.as_slice()
-            && one.output_bytes > BYTES_AT_ONCE
+        Ok(failed)
+    };
+    let looking = async {
+        let mut failed = None;
+        while let Some((batch, frames)) = of.recv().await
+            && !*stop.borrow()
         {
-            if let Err(failure) = look_at_long(engine, indexing, one, bar, stop).await {
-                tracing::warn!(error = %failure, session = %one.session_id, "a recording could not be read; trying again");
-                failed = Some(failure);
+            if let [one] = batch.as_slice()
+                && is_long(&batch)
+            {
+                if let Err(failure) = look_at_long(engine, indexing, one, bar, stop).await {
+                    tracing::warn!(error = %failure, session = %one.session_id, "a recording could not be read; trying again");
+                    failed = Some(failure);
+                }
+            } else {
+                look_at(indexing, batch, frames, bar, stop).await?;
             }
-            continue;
         }
-        let frames = match engine.frames_of(&batch, RECORDING_BYTES_MAX).await {
-            Ok(frames) => frames,
-            // One of them is in the way: each by itself.
-            Err(error) if batch.len() > 1 => {
-                tracing::debug!(%error, "recordings are read one by one");
-                due.extend(batch.into_iter().rev());
-                alone = true;
-                continue;
-            }
-            Err(error) => {
-                tracing::warn!(%error, recordings = batch.len(), "a recording could not be read; trying again later");
-                failed = Some(error.into());
-                continue;
-            }
-        };
-        look_at(indexing, batch, frames, bar, stop).await?;
-    }
-    Ok((indexing.commit().await.map_err(Failure::broken)?, failed))
+        // Nothing more is to be read.
+        of.close();
+        Ok::<_, Failure>(failed)
+    };
+    let (unread, failed) = tokio::try_join!(reading, looking)?;
+    Ok((indexing.commit().await.map_err(Failure::broken)?, failed.or(unread)))
 }
 
 /// Looks through recordings of one session that are too long to be held in memory.
@@ -402,10 +425,13 @@ async fn look_at(
     bar: &ProgressBar,
     stop: &watch::Receiver<bool>,
 ) -> Result<(), Failure> {
-    for recording in batch {
-        let Some(frames) = frames.remove(&recording.session_id).filter(|_| !*stop.borrow()) else { continue };
-        // Played beside everything else that this process does.
-        match tokio::task::spawn_blocking(move || indexer::look(frames)).await {
+    let there = batch.into_iter().filter_map(|recording| Some((frames.remove(&recording.session_id)?, recording)));
+    let playing = there.map(|(frames, recording)| async move { (beside(|| indexer::look(frames)).await, recording) });
+    let mut played = futures::stream::iter(playing).buffered(PLAYED_AHEAD);
+    while let Some((looks, recording)) = played.next().await
+        && !*stop.borrow()
+    {
+        match looks {
             Ok(looks) => {
                 for (key, found, looked) in looks {
                     let mut run = indexing.begin(key);
