@@ -103,8 +103,8 @@ impl Emulator {
     }
 
     /// As [`apply`](Self::apply), for an observer that needs not be told of every character: of those that are written one
-    /// after the other inside of a row, it is told of the first. It is told of each that is written to a row's first or last
-    /// column.
+    /// after the other inside of a row, it is told of the first. It is told of each that is written to the first two columns
+    /// of a row, or to its last.
     pub(crate) fn apply_in_runs(&mut self, event: &Timed, observer: &mut impl Observer<Output = ()>) {
         if event.code != Code::Output {
             let _ = self.apply(event, observer);
@@ -129,7 +129,8 @@ impl Emulator {
             });
             terminal.execute_with(told, &mut *observer);
             let col = terminal.cursor().col;
-            let room = if col == 0 { 0 } else { cols.saturating_sub(col + 1) };
+            // What was written first may have gone on from the end of a row to this column.
+            let room = if col < 2 { 0 } else { cols.saturating_sub(col + 1) };
             let run = rest.as_str().bytes().take(room).take_while(|byte| matches!(byte, b' '..=b'~')).count();
             let (inside, after) = rest.as_str().split_at(if is_run { run } else { 0 });
             terminal.execute(inside.chars().map(Function::Print));

@@ -114,7 +114,13 @@ pub(crate) fn soup() -> impl Strategy<Value = Vec<Timed>> {
         r#"[@-~]|8"#,
     );
     let controls = Just("\r\n\n\t\x08\x0e\x0f".to_owned());
-    let text = prop_oneof!["[a-z]{1,20}", "[界é\u{301}\u{200d}🏳️]{1,5}", controls];
+    let marks = prop::sample::select(vec!["\x1b]133;A\x07$ \x1b]133;B\x07", "\r\n\x1b]133;C\x07", "\x1b]133;D;1\x07"]);
+    let text = prop_oneof![
+        4 => "[a-z]{1,20}",
+        4 => "[界é\u{301}\u{200d}🏳️]{1,5}",
+        4 => controls,
+        1 => marks.prop_map(str::to_owned),
+    ];
     let output = prop_oneof![
         3 => sequence.prop_map(|(start, numbers, end)| format!("{start}{numbers}{end}").into_bytes()),
         2 => text.prop_map(String::into_bytes),
