@@ -27,7 +27,7 @@ const BYTES_AT_ONCE: i64 = 16 << 20;
 /// And up to so many.
 const RECORDINGS_AT_ONCE: usize = 1000;
 
-/// Of those that are read, so many are played before what was found in the first is written down.
+/// Of those that are read, so many are played at once, before what was found in the first is written down.
 const PLAYED_AHEAD: usize = 4;
 
 /// A recording with more output is read window by window, of so many bytes of output each.
@@ -184,7 +184,8 @@ async fn look(
     Ok(())
 }
 
-/// Looks through recordings; those that come next are read meanwhile. What cannot be read now is left for the next time; the last such failure is told.
+/// Looks through recordings; those that come next are read meanwhile. What cannot be read now is left for the next time; one
+/// such failure is told.
 async fn look_through(
     engine: &Engine,
     indexing: &mut Indexing,
@@ -193,14 +194,14 @@ async fn look_through(
     stop: &watch::Receiver<bool>,
 ) -> Result<(Kept, Option<Failure>), Failure> {
     due.reverse();
-    let is_long = |batch: &[Unindexed]| batch.iter().any(|recording| recording.output_bytes > BYTES_AT_ONCE);
     let (to, mut of) = mpsc::channel(1);
     let reading = async move {
         let (mut alone, mut failed) = (false, None);
         while let Some(batch) = next_batch(&mut due, alone) {
-            let frames = match is_long(&batch) {
-                true => Ok(BTreeMap::new()),
-                false => engine.frames_of(&batch, RECORDING_BYTES_MAX).await,
+            // A long one is by itself, and read window by window.
+            let frames = match batch.iter().any(|recording| recording.output_bytes > BYTES_AT_ONCE) {
+                true => Ok(None),
+                false => engine.frames_of(&batch, RECORDING_BYTES_MAX).await.map(Some),
             };
             match frames {
                 Ok(frames) => {
@@ -227,15 +228,15 @@ async fn look_through(
         while let Some((batch, frames)) = of.recv().await
             && !*stop.borrow()
         {
-            if let [one] = batch.as_slice()
-                && is_long(&batch)
-            {
+            if let Some(frames) = frames {
+                look_at(indexing, batch, frames, bar, stop).await?;
+                continue;
+            }
+            for one in &batch {
                 if let Err(failure) = look_at_long(engine, indexing, one, bar, stop).await {
                     tracing::warn!(error = %failure, session = %one.session_id, "a recording could not be read; trying again");
                     failed = Some(failure);
                 }
-            } else {
-                look_at(indexing, batch, frames, bar, stop).await?;
             }
         }
         // Nothing more is to be read.
