@@ -138,6 +138,10 @@ fn refused(line: &str, error: asciicast_rs::Error) -> LineError {
         return LineError::BadTime;
     }
     match error {
+        // What a list has too much is no fault of the JSON, but the parser takes it for one.
+        asciicast_rs::Error::Json(error) if serde_json::from_str::<Value>(line).is_ok() => {
+            LineError::WrongShape(error.to_string())
+        }
         asciicast_rs::Error::Json(error) => error.into(),
         other => LineError::WrongShape(other.to_string()),
     }
@@ -192,6 +196,7 @@ mod tests {
             (br#"[2.0,5,"x"]"#, |e| matches!(e, LineError::WrongShape(_))),
             (br#"[2.0,"","x"]"#, |e| matches!(e, LineError::WrongShape(_))),
             (br#"[2.0,"o",true]"#, |e| matches!(e, LineError::WrongShape(_))),
+            (br#"[2.0,"o","x",4]"#, |e| matches!(e, LineError::WrongShape(_))),
             (br#"[2.0,"o"]"#, |e| matches!(e, LineError::WrongShape(_))),
             (br#"[2.0,"r","-1x0"]"#, |e| matches!(e, LineError::WrongShape(_))),
             (br#"[2.0,"x","killed"]"#, |e| matches!(e, LineError::WrongShape(_))),

@@ -315,7 +315,7 @@ mod asciicasts {
             ("2/minimal.cast", None, 3),
             ("2/no-events.cast", None, 0),
             ("2/single-event.cast", None, 1),
-            ("2/wrong-event-length.cast", Some(InvalidJson), 1),
+            ("2/wrong-event-length.cast", Some(UnexpectedShape), 1),
             ("2/zero-time.cast", None, 1),
             ("3/blank-lines-and-comments.cast", None, 4),
             ("3/broken.cast", Some(InvalidJson), 2),
@@ -326,7 +326,7 @@ mod asciicasts {
             ("3/invalid-time-1.cast", Some(InvalidField), 1),
             ("3/invalid-time-2.cast", Some(UnexpectedShape), 1),
             ("3/no-events.cast", None, 0),
-            ("3/wrong-event-length.cast", Some(InvalidJson), 1),
+            ("3/wrong-event-length.cast", Some(UnexpectedShape), 1),
             ("welcome.cast", None, 785),
         ];
         for (name, error, outputs) in cases {
