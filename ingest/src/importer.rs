@@ -231,8 +231,10 @@ impl Importer {
                 }
                 Reading::Done(summary) => {
                     report.summary = summary;
-                    // Complete means that nothing is known to be wrong; higher levels speak of the bytes alone.
-                    if report.summary.integrity == Some(Integrity::Complete) && !report.errors.is_empty() {
+                    // Complete means that nothing is known to be wrong; higher levels speak of the bytes alone. Something is also
+                    // where nobody knows whether an end is missing.
+                    if matches!(report.summary.integrity, None | Some(Integrity::Complete)) && !report.errors.is_empty()
+                    {
                         report.summary.integrity = Some(Integrity::Incomplete);
                     }
                     let told = tell(found, &report, &members, offset, self.by.as_deref());
@@ -465,6 +467,28 @@ mod tests {
             assert_eq!((report.records, report.pieces, report.cut.as_deref()), (records, pieces, cut));
             let is_told = report.summary.findings.iter().any(|finding| finding.kind == "Encrypted");
             assert_eq!(is_told, cut.is_some());
+        }
+    }
+
+    #[tokio::test]
+    async fn what_could_not_be_read_is_never_complete() {
+        let folder = tempfile::tempdir().unwrap();
+        let location = Location::parse(folder.path().join("ledger").to_str().unwrap(), HashMap::new()).unwrap();
+        let ledger = Ledger::create(location).await.unwrap();
+        let (exit, broken) = ("[2,\"x\",\"0\"]\n", "[1.5,\"o\",\"cu\n");
+        let cases = [
+            ("whole", vec![exit], Some(Integrity::Complete)),
+            ("without an end", vec![], None),
+            ("broken", vec![broken, exit], Some(Integrity::Incomplete)),
+            ("broken without an end", vec![broken], Some(Integrity::Incomplete)),
+        ];
+        for (name, lines, expected) in cases {
+            let path = folder.path().join(format!("{name}.cast"));
+            let head = "{\"version\":2,\"width\":80,\"height\":24}\n[1,\"o\",\"a\"]\n".to_owned();
+            std::fs::write(&path, head + &lines.concat()).unwrap();
+            let reports = import(&ledger, Keys::default(), &path).await;
+            let [report] = reports.as_slice() else { panic!("{reports:?}") };
+            assert_eq!(report.summary.integrity, expected, "{name}");
         }
     }
 
