@@ -248,6 +248,8 @@ struct Held {
     snapshot: Arc<Snapshot>,
     /// When the reading began that the snapshot is the result of.
     read_at: Instant,
+    /// The same of all tables but `activity`: never before.
+    evidence_at: Instant,
     /// When the reading began that listed the logs.
     listed_at: Instant,
 }
@@ -347,7 +349,8 @@ impl Engine {
                 tables.try_into().map_err(|_| QueryError::Internal("tables are missing".to_owned()))?;
             let kept = Arc::new(KeptParts::new(limits.cache.as_deref(), &tables, &runtime));
             let snapshot = Arc::new(snapshot(&runtime, &limits, &reference, &tables, &kept, None).await?);
-            let held = Mutex::new(Held { tables, reference, snapshot, read_at, listed_at: read_at });
+            let (evidence_at, listed_at) = (read_at, read_at);
+            let held = Mutex::new(Held { tables, reference, snapshot, read_at, evidence_at, listed_at });
             let turns = Arc::new(Semaphore::new(limits.queries));
             let shelves = Arc::new(Shelves::new(limits.spill_bytes));
             Ok(Self { held, runtime, turns, limits, vocabulary: vocabulary.clone(), kept, shelves })
@@ -439,14 +442,30 @@ impl Engine {
     /// Boxed, here and below: what lies under it are futures of two engines, and the compiler would look through all of
     /// them again for each caller.
     pub(crate) fn read(&self, as_of: AsOf, time: Option<Duration>) -> BoxFuture<'_, Result<Reading, QueryError>> {
+        Box::pin(self.read_of(time, async move {
+            match as_of {
+                AsOf::Newest => self.refresh().await,
+                AsOf::Time(_) | AsOf::Versions(_) => self.earlier(as_of).await,
+            }
+        }))
+    }
+
+    /// The same of the newest state, in which `activity` may be older: for questions that have nothing to do with it. Each of
+    /// them is written down there, and the next would wait until that is read.
+    pub(crate) fn read_evidence(&self, time: Option<Duration>) -> BoxFuture<'_, Result<Reading, QueryError>> {
+        Box::pin(self.read_of(time, self.look(false)))
+    }
+
+    fn read_of<'a>(
+        &'a self,
+        time: Option<Duration>,
+        snapshot: impl Future<Output = Result<Arc<Snapshot>, QueryError>> + Send + 'a,
+    ) -> impl Future<Output = Result<Reading, QueryError>> + Send + 'a {
         let limit = time.and_then(|time| Some((Instant::now().checked_add(time)?, time)));
-        Box::pin(within(limit, async move {
+        within(limit, async move {
             let turn = self.turns.clone().acquire_owned().await;
             let turn = turn.map_err(|closed| QueryError::Internal(closed.to_string()))?;
-            let snapshot = match as_of {
-                AsOf::Newest => self.refresh().await?,
-                AsOf::Time(_) | AsOf::Versions(_) => self.earlier(as_of).await?,
-            };
+            let snapshot = snapshot.await?;
             let memory_pool = Arc::new(FairSpillPool::new(self.limits.memory_bytes));
             let runtime = RuntimeEnv { memory_pool, ..self.runtime.clone() };
             let context = context(runtime, &self.limits, snapshot.reference.words())?;
@@ -454,7 +473,7 @@ impl Engine {
             let references = snapshot.reference.files().to_vec();
             let (versions, shelves) = (snapshot.versions, self.shelves.clone());
             Ok(Reading { context, versions, references, limit, snapshot, shelves, _turn: turn })
-        }))
+        })
     }
 
     /// The version of `frames`, as it was not longer ago than this.
@@ -464,32 +483,32 @@ impl Engine {
     /// [`QueryError::Store`] when the ledger cannot be read.
     pub async fn frames_version(&self, age_max: Duration) -> Result<u64, QueryError> {
         let held = self.held.lock().await;
-        if held.read_at.elapsed() <= age_max {
+        if held.evidence_at.elapsed() <= age_max {
             return Ok(held.snapshot.versions.frames);
         }
         drop(held);
-        Ok(self.refresh().await?.versions.frames)
+        Ok(Box::pin(self.look(false)).await?.versions.frames)
     }
 
     /// The newest state of the ledger. Questions that wait for one another share one look at the store, if that look
     /// began after they came.
     fn refresh(&self) -> BoxFuture<'_, Result<Arc<Snapshot>, QueryError>> {
-        Box::pin(self.look())
+        Box::pin(self.look(true))
     }
 
-    async fn look(&self) -> Result<Arc<Snapshot>, QueryError> {
+    /// The newest state of the tables, that of `activity` or not.
+    async fn look(&self, at_activity: bool) -> Result<Arc<Snapshot>, QueryError> {
         let came_at = Instant::now();
         let mut held = self.held.lock().await;
-        if held.read_at >= came_at {
+        let looked_at = if at_activity { held.read_at } else { held.evidence_at };
+        if looked_at >= came_at {
             return Ok(held.snapshot.clone());
         }
         let read_at = Instant::now();
         let is_thorough = held.listed_at.elapsed() >= LIST_EVERY;
-        let updates = held.tables.each_mut().map(|table| async move {
-            match is_thorough || has_next(table).await? {
-                true => table.update_incremental(None).await,
-                false => Ok(()),
-            }
+        let updates = Table::ALL.into_iter().zip(&mut held.tables).map(|(of, table)| async move {
+            let is_wanted = is_thorough || (at_activity || of != Table::Activity) && has_next(table).await?;
+            if is_wanted { table.update_incremental(None).await } else { Ok(()) }
         });
         futures::future::try_join_all(updates).await.map_err(store)?;
         if is_thorough {
@@ -508,7 +527,10 @@ impl Engine {
             held.snapshot = Arc::new(newest);
         }
         tracing::debug!(took = ?read_at.elapsed(), is_same, "looked for what is new");
-        held.read_at = read_at;
+        held.evidence_at = read_at;
+        if at_activity {
+            held.read_at = read_at;
+        }
         Ok(held.snapshot.clone())
     }
 

@@ -20,7 +20,7 @@ use futures::future::BoxFuture;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::engine::{AsOf, Bounds, Engine, Reading};
+use crate::engine::{Bounds, Engine, Reading};
 use crate::error::QueryError;
 use crate::sessions::{Time, columns, data_bytes};
 use crate::views;
@@ -229,7 +229,7 @@ impl Engine {
     /// As [`Engine::query`].
     pub fn indexed<'a>(&'a self, session_id: &'a str) -> BoxFuture<'a, Result<Vec<Indexed>, QueryError>> {
         Box::pin(async move {
-            let reading = self.read(AsOf::Newest, Bounds::default().time).await?;
+            let reading = self.read_evidence(Bounds::default().time).await?;
             let rows = reading.table("recording_index", ident("session_id").eq(lit(session_id))).await?;
             let mut found: Vec<Indexed> = reading.rows(rows.select(columns(INDEXED))?).await?;
             found.sort_by(|a, b| {
@@ -250,7 +250,7 @@ impl Engine {
             state: String,
         }
         Box::pin(async move {
-            let reading = self.read(AsOf::Newest, Bounds::default().time).await?;
+            let reading = self.read_evidence(Bounds::default().time).await?;
             let rows = reading.table("sessions", of.is_session()).await?;
             let rows: Vec<Row> = reading.rows(rows.select(columns(&["state"]))?).await?;
             Ok(rows.iter().all(|row| row.state == "ended"))
@@ -264,7 +264,7 @@ impl Engine {
     /// As [`Engine::query`].
     pub fn reel<'a>(&'a self, session_id: &'a str, of: Indexed) -> BoxFuture<'a, Result<Reel, QueryError>> {
         Box::pin(async move {
-            let reading = self.read(AsOf::Newest, Bounds::default().time).await?;
+            let reading = self.read_evidence(Bounds::default().time).await?;
             let rows = reading.table(Table::IndexedSegments.name(), in_run(session_id, of.run)).await?;
             let rows = rows.sort(vec![ident("number").sort(true, false)])?.select(columns(ROW))?;
             let frames = reading.whereabouts(&of.source, session_id);
@@ -293,7 +293,7 @@ impl Engine {
         }
         Box::pin(async move {
             let Some(Part { segment, key }) = reel.parts.get(number) else { return Ok(None) };
-            let reading = self.read(AsOf::Newest, Bounds::default().time).await?;
+            let reading = self.read_evidence(Bounds::default().time).await?;
             let mine = ident("number").eq(lit(number as i64)).and(in_run(&reel.frames.session_id, reel.of.run));
             let screen = async {
                 let rows = reading.table(Table::IndexedSegments.name(), mine).await?;
@@ -370,7 +370,7 @@ impl Engine {
         bytes_max: usize,
     ) -> BoxFuture<'a, Result<Vec<Frame>, QueryError>> {
         Box::pin(async move {
-            let reading = self.read(AsOf::Newest, None).await?;
+            let reading = self.read_evidence(None).await?;
             reading.frames_between(of, key, between, bytes_max).await
         })
     }
@@ -386,7 +386,7 @@ impl Engine {
         session_id: &'a str,
     ) -> BoxFuture<'a, Result<(Whereabouts, Streams), QueryError>> {
         Box::pin(async move {
-            let reading = self.read(AsOf::Newest, None).await?;
+            let reading = self.read_evidence(None).await?;
             let of = reading.whereabouts(source, session_id).await?;
             let streams = reading.streams(&of).await?;
             Ok((of, streams))

@@ -18,7 +18,7 @@ use regex_syntax::hir::{Class, Hir, HirKind};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::engine::{AsOf, Bounds, Engine, Reading};
+use crate::engine::{Bounds, Engine, Reading};
 use crate::error::QueryError;
 use crate::functions::{is_one_of, is_one_of_numbers};
 use crate::sessions::{LinkedSession, Time, columns, data_bytes, is_by};
@@ -638,7 +638,7 @@ impl Engine {
         }
         Box::pin(async move {
             asked.check()?;
-            let reading = self.read(AsOf::Newest, time).await?;
+            let reading = self.read_evidence(time).await?;
             // Of most texts nothing but the text is looked at.
             reading.context.state_ref().write().config_mut().options_mut().execution.parquet.pushdown_filters = true;
             let is = |column: &str, value: &Option<String>| value.as_deref().map(|value| ident(column).eq(lit(value)));
@@ -691,7 +691,7 @@ impl Engine {
             if session_id.is_empty() || session_id.len() > 256 {
                 return Ok(Vec::new());
             }
-            let reading = self.read(AsOf::Newest, Bounds::default().time).await?;
+            let reading = self.read_evidence(Bounds::default().time).await?;
             let values = HashMap::from([("id", ScalarValue::Utf8(Some(session_id.to_owned())))]);
             let sql = "SELECT session_id, min(CASE WHEN strpos(session_id, $id) > 0 THEN 0 ELSE levenshtein(session_id, $id) END) AS d \
                        FROM sessions WHERE strpos(session_id, $id) > 0 OR levenshtein(session_id, $id) <= 3 \
@@ -713,7 +713,7 @@ impl Engine {
         session_id: Option<&'a str>,
     ) -> BoxFuture<'a, Result<Vec<Unindexed>, QueryError>> {
         Box::pin(async move {
-            let reading = self.read(AsOf::Newest, None).await?;
+            let reading = self.read_evidence(None).await?;
             let mut values = HashMap::from([("version", ScalarValue::Int32(Some(version)))]);
             let mut sql = UNINDEXED.to_owned();
             if let Some(session_id) = session_id {
@@ -738,7 +738,7 @@ impl Engine {
         Box::pin(async move {
             let mut of: BTreeMap<String, Vec<Frame>> = BTreeMap::new();
             let Some(one) = recordings.first() else { return Ok(of) };
-            let reading = self.read(AsOf::Newest, None).await?;
+            let reading = self.read_evidence(None).await?;
             let day = |day: Option<i32>| lit(ScalarValue::Date32(day));
             let first = recordings.iter().map(|recording| recording.first_day).min();
             let last = recordings.iter().map(|recording| recording.last_day).max();

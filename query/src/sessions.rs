@@ -426,7 +426,12 @@ impl Engine {
         Box::pin(async move {
             let count = count.clamp(1, PAGE_SESSIONS_MAX);
             let after = filter.after.as_deref().map(Cursor::decode).transpose()?;
-            let reading = self.read(AsOf::Newest, Bounds::default().time).await?;
+            let time = Bounds::default().time;
+            let reading = match filter.finding {
+                // What was said of it is activity.
+                Some(_) => self.read(AsOf::Newest, time).await?,
+                None => self.read_evidence(time).await?,
+            };
             let mut sessions = match reading.latest(filter, after.as_ref(), count + 1).await? {
                 Some(sessions) => sessions,
                 None => reading.of_all(filter, after.as_ref(), count + 1).await?,
@@ -445,7 +450,7 @@ impl Engine {
     /// As [`Engine::query`].
     pub fn session<'a>(&'a self, session_id: &'a str) -> BoxFuture<'a, Result<Option<SessionDetail>, QueryError>> {
         Box::pin(async move {
-            let reading = self.read(AsOf::Newest, Bounds::default().time).await?;
+            let reading = self.read_evidence(Bounds::default().time).await?;
             let of_session = || ident("session_id").eq(lit(session_id));
             let rows = reading.table("sessions", of_session()).await?;
             let rows = reading.collect(rows.sort_by(vec![ident("source"), place()])?).await?;
@@ -455,8 +460,18 @@ impl Engine {
             }
             let others = sessions.split_off(1);
             let also = others.into_iter().map(|Session { source, cluster, .. }| Place { source, cluster }).collect();
+            let recordings = async {
+                let rows = reading.table("recordings", of_session()).await?;
+                reading.rows(rows.sort_by(vec![ident("source"), place()])?).await
+            };
+            let events = async {
+                let rows = reading.events_of(session_id).await?.select(columns(EVENT))?;
+                let rows = rows.sort_by(vec![ident("occurred_at"), ident("event_id")])?;
+                reading.rows(rows.limit(0, Some(TIMELINE_EVENTS_MAX + 1))?).await
+            };
             let states = reading.recording_states(session_id, rows.clone());
-            let (linked, recording_states) = futures::try_join!(reading.link(sessions, Some(rows)), states)?;
+            let (linked, recording_states, recordings, mut events): (_, _, _, Vec<TimelineEvent>) =
+                futures::try_join!(reading.link(sessions, Some(rows)), states, recordings, events)?;
             let Some(linked) = linked.into_iter().next() else {
                 return Ok(None);
             };
@@ -471,18 +486,8 @@ impl Engine {
             let reviews = reviews.sort_by(vec![ident("at"), ident("event_id")])?;
             let decisions = reading.table("policy_decisions", of_decisions).await?;
             let decisions = decisions.sort_by(vec![ident("occurred_at"), ident("event_id")])?;
-            let recordings = reading.table("recordings", of_session()).await?;
-            let recordings = recordings.sort_by(vec![ident("source"), place()])?;
-            let events = reading.events_of(session_id).await?.select(columns(EVENT))?;
-            let events = events.sort_by(vec![ident("occurred_at"), ident("event_id")])?;
-            let events = events.limit(0, Some(TIMELINE_EVENTS_MAX + 1))?;
-            let (requests, reviews, decisions, recordings) = futures::try_join!(
-                reading.rows(requests),
-                reading.rows(reviews),
-                reading.rows(decisions),
-                reading.rows(recordings),
-            )?;
-            let mut events: Vec<TimelineEvent> = reading.rows(events).await?;
+            let (requests, reviews, decisions) =
+                futures::try_join!(reading.rows(requests), reading.rows(reviews), reading.rows(decisions))?;
             let events_truncated = events.len() > TIMELINE_EVENTS_MAX;
             events.truncate(TIMELINE_EVENTS_MAX);
             let versions = reading.versions;
@@ -532,7 +537,7 @@ impl Engine {
     /// [`QueryError::TooLarge`] when there are more than [`RECORDING_BYTES_MAX`] bytes.
     pub fn frames<'a>(&'a self, source: &'a str, session_id: &'a str) -> BoxFuture<'a, Result<Vec<Frame>, QueryError>> {
         Box::pin(async move {
-            let reading = self.read(AsOf::Newest, Bounds::default().time).await?;
+            let reading = self.read_evidence(Bounds::default().time).await?;
             let mut rows = reading.context.table(Table::Frames.name()).await?;
             rows = rows.filter(ident("session_id").eq(lit(session_id)).and(ident("source").eq(lit(source))))?;
             if let Some(days) = reading.days_of(&["recording_parts"], session_id).await? {
