@@ -314,6 +314,10 @@ impl Snapshot {
         self.tables.iter().find(|(table, _)| *table == name).map(|(_, table)| table)
     }
 
+    pub(crate) fn words(&self) -> &Words {
+        self.reference.words()
+    }
+
     pub(crate) fn has_reference_of(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.reference, &other.reference)
     }

@@ -31,7 +31,7 @@ use datafusion::logical_expr::{
     AggregateUDF, ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
 };
 
-pub(crate) use self::one_of::{is_one_of, is_one_of_numbers};
+pub(crate) use self::one_of::{is_one_of, is_one_of_numbers, texts_asked};
 use self::spans::SpanFunction;
 use self::text_union::TextUnion;
 use self::words::WordFunction;

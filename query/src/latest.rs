@@ -16,6 +16,7 @@ use datafusion::logical_expr::{Expr, JoinType, ident, lit};
 
 use crate::engine::Reading;
 use crate::error::QueryError;
+use crate::functions::is_one_of;
 use crate::narrowed::any_of;
 use crate::sessions::{
     Cursor, FoundSession, LinkedSession, Session, SessionFilter, Time, at, carries_none, keys_of, latest_first,
@@ -41,6 +42,13 @@ const NAMED_MAX: usize = 5000;
 const LINKED_FIRST: usize = 200;
 const LINKED_GROWTH: usize = 3;
 const LINKED_MAX: usize = 2500;
+
+/// All rows of some frames.
+pub(crate) fn together(frames: Vec<DataFrame>) -> Result<DataFrame, QueryError> {
+    let mut frames = frames.into_iter();
+    let first = frames.next().ok_or_else(|| QueryError::Internal("a part without pieces".to_owned()))?;
+    Ok(frames.try_fold(first, DataFrame::union)?)
+}
 
 /// Sessions that reach the latest.
 pub(crate) struct Reaching {
@@ -149,13 +157,15 @@ impl Reading {
             conditions.push(any_of("session_id", &running.iter().map(String::as_str).collect::<Vec<_>>()));
         }
         let until = [cursor.and_then(Cursor::started_at), filter.to].into_iter().flatten().min();
-        let mut rows = self.parts_within(filter.from, until, filter.is_alone())?;
-        for condition in conditions {
-            rows = rows.filter(condition)?;
+        let first = |rows: DataFrame| rows.sort(vec![ident("last").sort(false, false)])?.limit(0, Some(most));
+        let mut firsts = Vec::new();
+        for mut rows in self.parts_within(filter.from, until, filter.is_alone())? {
+            for condition in &conditions {
+                rows = rows.filter(condition.clone())?;
+            }
+            firsts.push(first(rows.select(vec![ident("session_id"), ident("last")])?)?);
         }
-        let rows = rows.select(vec![ident("session_id"), ident("last")])?;
-        let rows = rows.sort(vec![ident("last").sort(false, false)])?.limit(0, Some(most))?;
-        let rows = self.collect(rows).await?;
+        let rows = self.collect(first(together(firsts)?)?).await?;
         let count: usize = rows.iter().map(|batch| batch.num_rows()).sum();
         let mut reaching = Reaching { session_ids: BTreeSet::new(), after: None };
         let mut earliest = None;
@@ -175,11 +185,11 @@ impl Reading {
     pub(crate) async fn named(&self, actor: Option<&str>, target: Option<&str>) -> Result<Vec<Expr>, QueryError> {
         let mut is_named = Vec::new();
         if let Some(actor) = actor {
-            let mut any = lit(false);
-            for column in ["start_actor", "end_actor", "inside_actor"] {
-                any = any.or(ident(column).eq(lit(actor))).or(self.person(column)?.eq(lit(actor)));
-            }
-            is_named.push(any);
+            let mut names = self.names_of(BTreeSet::from([actor]));
+            names.insert(actor);
+            let columns = ["start_actor", "end_actor", "inside_actor"]
+                .map(|column| is_one_of(ident(column), names.iter().copied()));
+            is_named.extend(columns.into_iter().reduce(Expr::or));
         }
         if let Some(target) = target {
             let columns = ["start_target", "end_target", "any_target"];
@@ -198,27 +208,33 @@ impl Reading {
     }
 
     /// Parts, of which every session that began within a time has one: `source`, `session_id` and `last`, the last instant that
-    /// a part knows of. Those of sessions that carry requests may be left out.
+    /// a part knows of. Those of sessions that carry requests may be left out. What is kept and what is not is apart.
     pub(crate) fn parts_within(
         &self,
         from: Option<Time>,
         until: Option<Time>,
         is_alone: bool,
-    ) -> Result<DataFrame, QueryError> {
-        // A part that knows when a session began does not begin later itself.
-        let part = |name: &str, first: &str, last: &str, other: Option<Expr>| {
-            let within = [
+    ) -> Result<Vec<DataFrame>, QueryError> {
+        let mut within = Vec::new();
+        let parts = [
+            ("session_parts", "from_at", "till_at", is_alone.then(carries_none)),
+            ("recording_parts", "first_at", "last_at", None),
+        ];
+        for (name, first, last, other) in parts {
+            // A part that knows when a session began does not begin later itself.
+            let conditions = [
                 until.map(|until| ident(first).lt_eq(at(until)).or(ident(first).is_null())),
                 from.map(|from| ident(last).gt_eq(at(from))),
+                other,
             ];
-            let mut rows = self.part(name)?;
-            for condition in within.into_iter().flatten().chain(other) {
-                rows = rows.filter(condition)?;
+            for mut rows in self.pieces(name)? {
+                for condition in conditions.iter().flatten() {
+                    rows = rows.filter(condition.clone())?;
+                }
+                within.push(rows.select(vec![ident("source"), ident("session_id"), ident(last).alias("last")])?);
             }
-            Ok::<_, QueryError>(rows.select(vec![ident("source"), ident("session_id"), ident(last).alias("last")])?)
-        };
-        let said = part("session_parts", "from_at", "till_at", is_alone.then(carries_none))?;
-        Ok(said.union(part("recording_parts", "first_at", "last_at", None)?)?)
+        }
+        Ok(within)
     }
 
     /// Among these are all sessions that go on, and those of which a day alone would say so; `None` where they are many. A

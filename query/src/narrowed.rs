@@ -14,7 +14,6 @@ use datafusion::catalog::default_table_source::provider_as_source;
 use datafusion::catalog::{MemTable, TableProvider};
 use datafusion::common::ScalarValue;
 use datafusion::dataframe::DataFrame;
-use datafusion::execution::registry::FunctionRegistry;
 use datafusion::logical_expr::{Expr, JoinType, LogicalPlan, LogicalPlanBuilder, ident, lit};
 use serde::{Deserialize, Deserializer};
 
@@ -28,6 +27,9 @@ use crate::views;
 /// So many requests and correlation ids are looked up by themselves, and so many rows are taken for what the sessions name;
 /// where there are more, the view looks through all of them, within the bounds of a query.
 pub(crate) const NARROWED_MAX: usize = 20_000;
+
+/// So many rows in memory are gone through by one thread sooner than a plan for more is made.
+const QUICK_ROWS: usize = 5000;
 
 /// How far before a session's start a decision near it may lie, in microseconds: what `session_access` says, and a minute.
 const NEAR_BEFORE_US: i64 = 16 * 60_000_000;
@@ -123,8 +125,8 @@ impl Reading {
             Some(sessions) => sessions,
             None => self.collect(self.table("sessions", of_sessions()).await?).await?,
         };
-        let links = self.over_links(self.view("session_access")?, session_ids, sessions, most).await?;
-        Ok(self.frame_of(LogicalPlanBuilder::from(links).alias("session_access")?.build()?).filter(of_sessions())?)
+        let links = LogicalPlanBuilder::from(self.view("session_access")?).alias("session_access")?.build()?;
+        Ok(self.over_links(links, session_ids, sessions, most).await?.filter(of_sessions())?)
     }
 
     /// A plan over `session_access` that is asked of these sessions alone, whose rows of `sessions` these are.
@@ -134,12 +136,15 @@ impl Reading {
         session_ids: &[&str],
         sessions: Vec<RecordBatch>,
         most: usize,
-    ) -> Result<LogicalPlan, QueryError> {
+    ) -> Result<DataFrame, QueryError> {
         let leads: Vec<Leads> = Self::values(&sessions)?;
         let of_sessions = any_of("session_id", session_ids);
         let parts = async { self.collect(self.part("request_parts")?.filter(of_sessions)?).await };
         let (parts, (starts, requests), decisions) =
             futures::try_join!(parts, self.requests_for(&leads, most), self.decisions_for(session_ids, &leads, most))?;
+        let count = |rows: &[RecordBatch]| rows.iter().map(RecordBatch::num_rows).sum::<usize>();
+        let looked_up = [&starts, &requests, &decisions].map(|few| few.as_deref().map(count));
+        let held = [Some(count(&sessions)), Some(count(&parts))].into_iter().chain(looked_up).sum::<Option<usize>>();
         let tables = HashMap::from([
             ("sessions", self.held("sessions", sessions)?),
             ("request_parts", self.held("request_parts", parts)?),
@@ -148,7 +153,15 @@ impl Reading {
             ("policy_decisions", self.held_or_all("policy_decisions", decisions)?),
         ]);
         let of = |name: &str| tables.get(name).map(|table| provider_as_source(table.clone()));
-        views::in_place(plan, &of)
+        let plan = views::in_place(plan, &of)?;
+        let mut state = self.context.state();
+        if held.is_some_and(|rows| rows <= QUICK_ROWS) {
+            // What is left is many small steps, and to find a better order for them takes longer than any order of them.
+            let options = state.config_mut().options_mut();
+            options.optimizer.max_passes = 1;
+            options.execution.target_partitions = 1;
+        }
+        Ok(DataFrame::new(state, plan))
     }
 
     /// The starts of sessions that others have their credentials from, and the requests that may have given access; `None`
@@ -177,14 +190,20 @@ impl Reading {
                 let named = self.part("request_events")?.filter(ident("request_id").is_not_null())?;
                 Ok::<_, QueryError>(named.filter(condition)?.select(vec![ident("request_id")])?)
             };
-            let by_person = is_one_of(self.person("actor")?, persons);
-            let mut creations = events(ident("kind").eq(lit("request.create")).and(by_person))?;
-            let reaches = ident("at").gt_eq(first.clone()).or(ident("expires_at").gt_eq(first));
-            for condition in [reaches, ident("at").lt_eq(last)] {
+            let those_with = |requests: DataFrame, condition: Expr| {
                 let near = events(condition)?.select(vec![ident("request_id").alias("near_id")])?;
-                creations = creations.join(near, JoinType::LeftSemi, &["request_id"], &["near_id"], None)?;
+                Ok::<_, QueryError>(requests.join(near, JoinType::LeftSemi, &["request_id"], &["near_id"], None)?)
+            };
+            let by_person = is_one_of(ident("actor"), self.names_of(persons));
+            let made = events(ident("kind").eq(lit("request.create")).and(by_person))?.distinct()?;
+            let made = those_with(made, ident("at").gt_eq(first.clone()).or(ident("expires_at").gt_eq(first)))?;
+            // It is sessions of late that are mostly looked at, and little happened after them: to look which requests began
+            // early enough is to look at all.
+            let mut few = self.few(made.clone(), most.min(QUICK_ROWS)).await?;
+            if few.is_none() {
+                few = self.few(those_with(made, ident("at").lt_eq(last))?, most).await?;
             }
-            asked = self.few(creations.distinct()?, most).await?.as_deref().map(Self::values).transpose()?;
+            asked = few.as_deref().map(Self::values).transpose()?;
         }
         let mut requests = None;
         if let (Some(lent), Some(asked)) = (lent, asked) {
@@ -206,10 +225,10 @@ impl Reading {
         if correlations.len() > most {
             return Ok(None);
         }
-        let mut wanted = any_of("session_id", session_ids);
+        // Asked one by one: what is kept says of each whether it has any.
+        let mut wanted = vec![any_of("session_id", session_ids)];
         if !correlations.is_empty() {
-            let by_id = any_of("decision_id", &correlations).or(any_of("correlation_id", &correlations));
-            wanted = wanted.or(by_id);
+            wanted.extend(["decision_id", "correlation_id"].map(|column| any_of(column, &correlations)));
         }
         // More than are near any one session: the view says which are.
         let near: Vec<_> = leads.iter().filter_map(Leads::near).collect();
@@ -219,16 +238,25 @@ impl Reading {
         if let Some(within) = within.reduce(Expr::or) {
             let persons: BTreeSet<&str> = near.iter().map(|near| near.0).collect();
             let targets: BTreeSet<&str> = near.iter().map(|near| near.1).collect();
-            let same = is_one_of(self.person("actor")?, persons).and(is_one_of(ident("target"), targets));
+            let by_person = is_one_of(ident("actor"), self.names_of(persons));
+            let same = by_person.and(is_one_of(ident("target"), targets));
             let unnamed = ident("session_id").is_null().and(ident("outcome").eq(lit("allow")));
-            wanted = wanted.or(within.and(same).and(unnamed));
+            wanted.push(within.and(same).and(unnamed));
         }
-        self.few(self.table("policy_decisions", wanted).await?, most).await
+        let asked = wanted.iter().enumerate().map(async |(at, condition)| {
+            // What one has asked for is not asked for again.
+            let others = wanted.iter().take(at).map(|other| other.clone().is_not_true());
+            let condition = others.fold(condition.clone(), Expr::and);
+            self.few(self.table("policy_decisions", condition).await?, most).await
+        });
+        let found = futures::future::try_join_all(asked).await?;
+        let rows: Option<Vec<RecordBatch>> = found.into_iter().collect::<Option<Vec<_>>>().map(|found| found.concat());
+        Ok(rows.filter(|rows| rows.iter().map(RecordBatch::num_rows).sum::<usize>() <= most))
     }
 
-    /// Who a column names.
-    pub(crate) fn person(&self, column: &str) -> Result<Expr, QueryError> {
-        Ok(self.context.udf("person")?.call(vec![ident(column)]))
+    /// All names behind which one of these persons is.
+    pub(crate) fn names_of<'a>(&'a self, persons: BTreeSet<&'a str>) -> BTreeSet<&'a str> {
+        self.snapshot.words().names_of(&persons)
     }
 
     /// The rows of `unique_events` of one session, but for `conflicting_id`, which other sessions' events have a say in.
@@ -270,6 +298,16 @@ impl Reading {
     pub(crate) fn part(&self, name: &str) -> Result<DataFrame, QueryError> {
         let part = self.snapshot.part(name).ok_or_else(|| unknown(name))?;
         Ok(self.frame_of(LogicalPlanBuilder::scan(name, provider_as_source(part), None)?.build()?))
+    }
+
+    /// The same rows in [pieces](crate::parts::PartTable::pieces).
+    pub(crate) fn pieces(&self, name: &str) -> Result<Vec<DataFrame>, QueryError> {
+        let pieces = self.snapshot.part(name).ok_or_else(|| unknown(name))?.pieces();
+        let piece = |piece| {
+            let piece: Arc<dyn TableProvider> = Arc::new(piece);
+            Ok(self.frame_of(LogicalPlanBuilder::scan(name, provider_as_source(piece), None)?.build()?))
+        };
+        pieces.into_iter().map(piece).collect()
     }
 
     pub(crate) fn frame_of(&self, plan: LogicalPlan) -> DataFrame {

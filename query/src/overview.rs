@@ -330,8 +330,7 @@ impl Reading {
         let ids: Vec<&str> = session_ids.iter().map(String::as_str).collect();
         let sessions = any_of("session_id", &ids).and(ident("started_at").gt_eq(at(from)));
         let sessions = self.collect(self.table("sessions", sessions).await?).await?;
-        let counted = self.over_links(counted.into_unoptimized_plan(), &ids, sessions, 10 * COUNTED_MAX).await?;
-        Ok(self.frame_of(counted))
+        self.over_links(counted.into_unoptimized_plan(), &ids, sessions, 10 * COUNTED_MAX).await
     }
 
     /// How many sessions go on.

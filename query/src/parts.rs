@@ -32,45 +32,55 @@ use futures::future::BoxFuture;
 
 use crate::engine::{Deltas, Engine};
 use crate::error::QueryError;
+use crate::functions::texts_asked;
 use crate::kept::Folder;
 use crate::reference::{hex, sha256_hex};
 
-/// A part: its name, the table that it is made of, its query, and the column by which its rows are looked up, where they
-/// are put into order for that.
+/// A part: its name, the table that it is made of, its query, the columns in whose order its rows are kept, and those by which
+/// they are looked up.
 #[derive(Debug)]
 pub(crate) struct Part {
     pub(crate) name: &'static str,
     pub(crate) sql: &'static str,
     pub(crate) table: Table,
-    by: Option<&'static str>,
+    order: &'static [&'static str],
+    looked_up: &'static [&'static str],
 }
 
 impl Part {
     /// Whether its rows say something of one session each, and of nothing else.
     pub(crate) fn is_of_sessions(&self) -> bool {
-        self.by == Some("session_id")
+        self.order == ["session_id"]
     }
 }
 
 macro_rules! part {
-    ($name:literal, $table:expr, $by:expr) => {
-        Part { name: $name, sql: include_str!(concat!("../parts/", $name, ".sql")), table: $table, by: $by }
+    ($name:literal, $table:expr, $order:expr, $looked_up:expr) => {
+        Part {
+            name: $name,
+            sql: include_str!(concat!("../parts/", $name, ".sql")),
+            table: $table,
+            order: $order,
+            looked_up: $looked_up,
+        }
     };
 }
 
 /// Every part.
 pub(crate) const PARTS: &[Part] = &[
-    part!("session_parts", Table::Events, Some("session_id")),
-    part!("request_parts", Table::Events, Some("session_id")),
-    part!("recording_parts", Table::Frames, Some("session_id")),
-    part!("number_parts", Table::Frames, Some("session_id")),
-    part!("target_parts", Table::Events, None),
-    part!("command_parts", Table::Events, None),
-    part!("mentions", Table::Events, Some("session_id")),
-    part!("request_events", Table::Events, Some("request_id")),
-    part!("decision_events", Table::Events, None),
+    part!("session_parts", Table::Events, &["session_id"], &["session_id"]),
+    part!("request_parts", Table::Events, &["session_id"], &["session_id"]),
+    part!("recording_parts", Table::Frames, &["session_id"], &["session_id"]),
+    part!("number_parts", Table::Frames, &["session_id"], &["session_id"]),
+    part!("target_parts", Table::Events, &[], &[]),
+    part!("command_parts", Table::Events, &[], &[]),
+    part!("mentions", Table::Events, &["session_id"], &["session_id"]),
+    // Those who made requests are looked for among all of them.
+    part!("request_events", Table::Events, &["kind", "request_id"], &["request_id", "actor"]),
+    // Looked up by the time about which they were made as well.
+    part!("decision_events", Table::Events, &["occurred_at"], &["session_id", "decision_id", "correlation_id"]),
     // Whole rows, many of them where policies decide: they come in the order of their files, which is that of kind.
-    part!("outline_events", Table::Events, None),
+    part!("outline_events", Table::Events, &[], &[]),
 ];
 
 /// A day, counted from 1970.
@@ -80,6 +90,7 @@ type Day = i32;
 type Mark = String;
 
 /// A file of what is kept.
+#[derive(Debug)]
 struct KeptMonth {
     name: String,
     /// The days that are to be taken from there.
@@ -97,6 +108,20 @@ pub(crate) struct PartTable {
     schema: SchemaRef,
     days: Arc<Days>,
     kept: Arc<KeptParts>,
+    /// The rows of one origin alone, by what was kept at a time.
+    only: Option<(Origin, Arc<KeptMonths>)>,
+}
+
+/// By month.
+type KeptMonths = BTreeMap<String, KeptMonth>;
+
+/// Where the rows of a part are from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Origin {
+    /// What is kept.
+    Kept,
+    /// Days that are not kept, or not as they are.
+    Table,
 }
 
 /// The days of a table of the ledger in one state of it, once somebody has asked: the same for every part of it.
@@ -142,7 +167,24 @@ impl Days {
 impl PartTable {
     pub(crate) fn new(part: &'static Part, live: LogicalPlan, days: Arc<Days>, kept: Arc<KeptParts>) -> Self {
         let schema = Arc::new(Schema::new(live.schema().fields().clone()));
-        Self { part, live, schema, days, kept }
+        Self { part, live, schema, days, kept, only: None }
+    }
+
+    /// The same rows in tables that have no row in common. Each is of one kind: the first rows in an order are found without
+    /// reading all of them.
+    pub(crate) fn pieces(&self) -> Vec<Self> {
+        // More may be kept by the time they are read: what is in which is settled here.
+        let months = Arc::new(self.kept_months());
+        let piece = |origin| Self {
+            part: self.part,
+            live: self.live.clone(),
+            schema: self.schema.clone(),
+            days: self.days.clone(),
+            kept: self.kept.clone(),
+            only: Some((origin, months.clone())),
+        };
+        let kept = (!months.is_empty()).then(|| piece(Origin::Kept));
+        kept.into_iter().chain([piece(Origin::Table)]).collect()
     }
 
     /// Whether something of it is kept.
@@ -155,8 +197,9 @@ impl PartTable {
     }
 
     /// For each month the file of what is kept that has the most of its days as they are.
-    fn kept_months(&self, folder: &Folder) -> BTreeMap<String, KeptMonth> {
-        let mut best: BTreeMap<String, KeptMonth> = BTreeMap::new();
+    fn kept_months(&self) -> KeptMonths {
+        let mut best = KeptMonths::new();
+        let Some(folder) = self.kept.folder() else { return best };
         for (month, name) in self.kept_files(folder) {
             let Some(labels) = folder.labels(&name) else { continue };
             let all: BTreeMap<Day, &Mark> =
@@ -182,7 +225,7 @@ impl PartTable {
     /// Removes the files of months that the table has no more, those that cannot be read, and those that another has
     /// replaced for so long that nobody reads them any more.
     fn forget(&self, folder: &Folder, today: Day) {
-        let (months, best) = (self.months_before(today), self.kept_months(folder));
+        let (months, best) = (self.months_before(today), self.kept_months());
         for (month, name) in self.kept_files(folder) {
             let is_replaced = best.get(&month).is_some_and(|best| {
                 best.name != name && folder.written_at(&best.name).elapsed().is_ok_and(|age| age > REPLACED_STAYS)
@@ -202,34 +245,46 @@ impl PartTable {
         folder.names().into_iter().filter_map(|name| Some((month(&name)?, name))).collect()
     }
 
-    /// The part's rows of these days, of all days where none are given.
-    fn rows(&self, wanted: Option<&BTreeSet<Day>>) -> Result<LogicalPlan, QueryError> {
+    /// The part's rows of these days, of all days where none are given. What is kept is left out where it has none of what is
+    /// looked up.
+    fn rows(&self, wanted: Option<&BTreeSet<Day>>, looked_up: &[(&str, Vec<&str>)]) -> Result<LogicalPlan, QueryError> {
         let is_wanted = |day: &Day| wanted.is_none_or(|wanted| wanted.contains(day));
+        let may_have = |folder: &Folder, name: &str| looked_up.iter().all(|(by, of)| folder.may_have(name, by, of));
+        let (only, months) = match &self.only {
+            Some((origin, months)) => (Some(*origin), months.clone()),
+            None => (None, Arc::new(self.kept_months())),
+        };
         let mut plans = Vec::new();
         let mut covered = BTreeSet::new();
         if let Some(folder) = self.kept.folder() {
-            let (mut names, mut all) = (Vec::new(), BTreeSet::new());
-            for kept in self.kept_months(folder).into_values() {
-                let days: Vec<Day> = kept.fresh.into_iter().filter(is_wanted).collect();
-                if !days.is_empty() {
-                    names.push(kept.name);
-                    covered.extend(days);
-                    all.extend(kept.all);
+            let (mut names, mut read, mut all) = (Vec::new(), BTreeSet::new(), BTreeSet::new());
+            for kept in months.values() {
+                let days: Vec<Day> = kept.fresh.iter().copied().filter(is_wanted).collect();
+                covered.extend(&days);
+                if !days.is_empty() && only != Some(Origin::Table) && may_have(folder, &kept.name) {
+                    names.push(kept.name.clone());
+                    read.extend(days);
+                    all.extend(&kept.all);
                 }
             }
             if !names.is_empty() {
                 let table = folder.table(&names, self.schema.clone())?;
                 let rows = LogicalPlanBuilder::scan(self.part.name, provider_as_source(Arc::new(table)), None)?;
                 // The files have days, too, that are read from the table, or that this state does not have.
-                plans.push(rows.filter(within(&covered, &all))?);
+                plans.push(rows.filter(within(&read, &all))?);
             }
         }
         let days: BTreeSet<Day> = self.days().keys().copied().collect();
         let rest: BTreeSet<Day> = days.difference(&covered).copied().filter(is_wanted).collect();
-        if plans.is_empty() && wanted.is_none() {
+        if only == Some(Origin::Kept) {
+            // Nothing else.
+        } else if covered.is_empty() && wanted.is_none() {
             plans.push(LogicalPlanBuilder::from(self.live.clone()));
-        } else if !rest.is_empty() || plans.is_empty() {
+        } else if !rest.is_empty() {
             plans.push(LogicalPlanBuilder::from(self.live.clone()).filter(within(&rest, &days))?);
+        }
+        if plans.is_empty() {
+            plans.push(LogicalPlanBuilder::from(self.live.clone()).filter(lit(false))?);
         }
         let mut plans = plans.into_iter();
         let first = plans.next().ok_or_else(|| QueryError::Internal("a part without rows".to_owned()))?;
@@ -290,7 +345,15 @@ impl TableProvider for PartTable {
         filters: &[Expr],
         limit: Option<usize>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
-        let rows = self.rows(None).map_err(|error| datafusion::error::DataFusionError::External(Box::new(error)))?;
+        let looked_up = self
+            .part
+            .looked_up
+            .iter()
+            .flat_map(|by| filters.iter().filter_map(|filter| Some((*by, texts_asked(filter, by)?))));
+        let looked_up: Vec<_> = looked_up.collect();
+        let rows = self
+            .rows(None, &looked_up)
+            .map_err(|error| datafusion::error::DataFusionError::External(Box::new(error)))?;
         let mut plan = LogicalPlanBuilder::from(rows);
         if let Some(filter) = filters.iter().cloned().reduce(Expr::and) {
             plan = plan.filter(filter)?;
@@ -307,6 +370,9 @@ impl TableProvider for PartTable {
     }
 }
 
+/// How parts lie in their files. What lies otherwise is kept anew.
+const LAYOUT: &str = "in order, filtered";
+
 /// Where parts of a ledger are kept, once some are: `<cache>/parts/<ledger>/<queries>`.
 #[derive(Debug, Default)]
 pub(crate) struct KeptParts {
@@ -321,7 +387,7 @@ impl KeptParts {
         let made_of = Table::ALL.into_iter().zip(tables).filter(|(table, _)| !table.is_derived());
         let ids = made_of.filter_map(|(_, table)| Some(table.snapshot().ok()?.metadata().id().to_owned()));
         // What the functions in a part's query do goes with the version.
-        let queries = PARTS.iter().map(|part| part.sql).chain([env!("CARGO_PKG_VERSION")]);
+        let queries = PARTS.iter().map(|part| part.sql).chain([env!("CARGO_PKG_VERSION"), LAYOUT]);
         let name = |of: String| sha256_hex(of.as_bytes()).chars().take(32).collect::<String>();
         let place = cache.join("parts").join(name(ids.collect())).join(name(queries.collect()));
         let kept = Self { place: Some(place), folder: OnceLock::new() };
@@ -396,7 +462,7 @@ impl Engine {
             let mut stale = Vec::new();
             for part in &parts {
                 let months = part.months_before(today);
-                let kept = kept.folder().map(|folder| part.kept_months(folder)).unwrap_or_default();
+                let kept = part.kept_months();
                 // Also what has days that are gone: they are kept nowhere for longer than in the ledger.
                 let is_as_it_is = |month: &str, days: &BTreeSet<Day>| {
                     kept.get(month).is_some_and(|kept| days.is_subset(&kept.fresh) && kept.all.is_subset(days))
@@ -422,12 +488,12 @@ impl Engine {
                 let mark: String = sha256_hex(text.as_bytes()).chars().take(16).collect();
                 let file = format!("{}.{month}.{mark}.parquet", part.part.name);
                 let written: BoxFuture<'_, Result<u64, QueryError>> = Box::pin(async {
-                    let mut rows = LogicalPlanBuilder::from(part.rows(Some(&days))?);
-                    if let Some(by) = part.part.by {
-                        rows = rows.sort([col(by).sort(true, false)])?;
+                    let mut rows = LogicalPlanBuilder::from(part.rows(Some(&days), &[])?);
+                    if !part.part.order.is_empty() {
+                        rows = rows.sort(part.part.order.iter().map(|column| col(*column).sort(true, false)))?;
                     }
                     let (_reading, rows) = self.rows_of(rows.build()?).await?;
-                    folder.write(&file, rows, &labels, u64::MAX).await
+                    folder.write(&file, rows, part.part.looked_up, &labels, u64::MAX).await
                 });
                 // One month that is too much must not keep the others from being kept.
                 if let Err(error) = written.await {

@@ -3,16 +3,16 @@
 use std::collections::{BTreeSet, HashMap};
 
 use datafusion::dataframe::DataFrame;
-use datafusion::execution::registry::FunctionRegistry;
 use datafusion::functions::expr_fn::{coalesce, lower, strpos};
 use datafusion::logical_expr::{Expr, JoinType, ident, lit};
 use futures::future::BoxFuture;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::engine::{AsOf, Bounds, Engine, Reading, Versions};
+use crate::engine::{Bounds, Engine, Reading, Versions};
 use crate::error::QueryError;
 use crate::functions::is_one_of;
+use crate::latest::together;
 use crate::narrowed::{ACCESS_US, Few, NARROWED_MAX};
 use crate::pages::{self, By, PAGE_ROWS_MAX, instant};
 use crate::sessions::{AccessRequest, LinkedSession, Review, Time, columns};
@@ -213,7 +213,7 @@ impl Engine {
         Box::pin(async move {
             let count = count.clamp(1, PAGE_ROWS_MAX);
             let after: Option<Place> = filter.after.as_deref().map(pages::place).transpose()?;
-            let reading = self.read(AsOf::Newest, Bounds::default().time).await?;
+            let reading = self.read_evidence(Bounds::default().time).await?;
             let requests = match reading.latest_requests(filter, after.as_ref(), count + 1, EVENTS_FIRST).await? {
                 Some(requests) => requests,
                 None => reading.rows(reading.requests_of(filter, after.as_ref(), None, count + 1).await?).await?,
@@ -240,7 +240,7 @@ impl Engine {
         source: Option<&'a str>,
     ) -> BoxFuture<'a, Result<Option<RequestDetail>, QueryError>> {
         Box::pin(async move {
-            let reading = self.read(AsOf::Newest, Bounds::default().time).await?;
+            let reading = self.read_evidence(Bounds::default().time).await?;
             let of_request = || ident("request_id").eq(lit(request_id));
             let rows = reading.table("access_requests", of_request()).await?.select(columns(REQUEST))?;
             let mut found: Vec<Request> = reading.rows(rows.sort_by(vec![ident("source")])?).await?;
@@ -318,17 +318,20 @@ impl Reading {
     ) -> Result<Option<Vec<Request>>, QueryError> {
         let until = after.map(|(at, ..)| Time(*at)).into_iter().chain(filter.to).min();
         while most <= EVENTS_MAX {
-            let mut events = self.part("request_events")?.filter(ident("request_id").is_not_null())?;
             let within = [
+                Some(ident("request_id").is_not_null()),
                 filter.from.map(|from| ident("at").gt_eq(instant(from))),
                 until.map(|until| ident("at").lt_eq(instant(until))),
             ];
-            for condition in within.into_iter().flatten() {
-                events = events.filter(condition)?;
+            let first = |events: DataFrame| events.sort(vec![ident("at").sort(false, false)])?.limit(0, Some(most));
+            let mut firsts = Vec::new();
+            for mut events in self.pieces("request_events")? {
+                for condition in within.iter().flatten() {
+                    events = events.filter(condition.clone())?;
+                }
+                firsts.push(first(events.select(columns(&["request_id", "at"]))?)?);
             }
-            let events = events.select(columns(&["request_id", "at"]))?;
-            let latest: Vec<Told> =
-                self.rows(events.sort(vec![ident("at").sort(false, false)])?.limit(0, Some(most))?).await?;
+            let latest: Vec<Told> = self.rows(first(together(firsts)?)?).await?;
             let earliest = latest.last().filter(|_| latest.len() >= most).map(|last| last.at);
             let named = is_one_of(ident("request_id"), latest.iter().map(|told| told.request_id.as_str()));
             let known = earliest.map_or(named.clone(), |earliest| named.and(known_at().gt(instant(earliest))));
@@ -406,16 +409,14 @@ impl Reading {
         let (Some(Time(from)), Some(Time(until)), false) = (from, until.max(), requesters.is_empty()) else {
             return Ok(Some(Vec::new()));
         };
-        let person = self.context.udf("person")?;
-        let persons: Vec<Expr> = requesters.into_iter().map(|of| person.call(vec![lit(of)])).collect();
-        let mut is_theirs = lit(false);
-        for actor in ["start_actor", "end_actor", "inside_actor"] {
-            is_theirs = is_theirs.or(self.person(actor)?.in_list(persons.clone(), false));
-        }
+        let names = self.names_of(requesters.into_iter().map(|name| self.snapshot.words().person(name)).collect());
+        let is_theirs =
+            ["start_actor", "end_actor", "inside_actor"].map(|column| is_one_of(ident(column), names.iter().copied()));
+        let is_theirs = is_theirs.into_iter().reduce(Expr::or).unwrap_or(lit(false));
         let theirs = self.part("session_parts")?.filter(is_theirs)?;
         let theirs = theirs.select(vec![ident("session_id").alias("their_id")])?;
         let (from, until) = (Time(from.saturating_sub(ACCESS_US)), Time(until.saturating_add(ACCESS_US)));
-        let there = self.parts_within(Some(from), Some(until), true)?.select(columns(&["session_id"]))?;
+        let there = together(self.parts_within(Some(from), Some(until), true)?)?.select(columns(&["session_id"]))?;
         let there = there.join(theirs, JoinType::LeftSemi, &["session_id"], &["their_id"], None)?;
         self.few(there.distinct()?, NARROWED_MAX).await
     }

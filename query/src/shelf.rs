@@ -177,7 +177,7 @@ impl Shelves {
         let bytes = loop {
             let left = self.bytes_max.saturating_sub(self.used.load(Ordering::Relaxed));
             let rows = stream(DataFrame::new(context.state(), plan.clone())).await?;
-            match folder.write(&file, rows, &Default::default(), left).await {
+            match folder.write(&file, rows, &[], &Default::default(), left).await {
                 Err(QueryError::TooLarge { .. }) if self.forget_all_but(shelf) => {}
                 written => break written?,
             }

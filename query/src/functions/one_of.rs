@@ -13,7 +13,7 @@ use arrow::compute::cast;
 use arrow::datatypes::{DataType, Int64Type};
 use datafusion::common::{Result, exec_err};
 use datafusion::logical_expr::{
-    ColumnarValue, Expr, Literal, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility, lit,
+    ColumnarValue, Expr, Literal, Operator, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility, lit,
 };
 
 /// Values that stand in the plan itself.
@@ -39,6 +39,35 @@ fn condition<T: Literal>(value: Expr, of: HashSet<T>, many: impl FnOnce(HashSet<
             ScalarUDF::new_from_impl(one_of).call(vec![value])
         }
     }
+}
+
+/// The texts of which a condition asks a column to be one, in whichever way it says so; `None` where it asks something else.
+pub(crate) fn texts_asked<'e>(condition: &'e Expr, column: &str) -> Option<Vec<&'e str>> {
+    let is_it = |expr: &Expr| matches!(expr, Expr::Column(of) if of.name == column);
+    let text = |expr: &'e Expr| match expr {
+        Expr::Literal(value, _) => value.try_as_str().flatten(),
+        _ => None,
+    };
+    let (mut texts, mut rest) = (Vec::new(), vec![condition]);
+    while let Some(condition) = rest.pop() {
+        match condition {
+            Expr::BinaryExpr(either) if either.op == Operator::Or => rest.extend([&*either.left, &*either.right]),
+            Expr::BinaryExpr(is) if is.op == Operator::Eq && is_it(&is.left) => texts.push(text(&is.right)?),
+            Expr::InList(list) if !list.negated && is_it(&list.expr) => {
+                for one in &list.list {
+                    texts.push(text(one)?);
+                }
+            }
+            Expr::ScalarFunction(call) if matches!(call.args.as_slice(), [one] if is_it(one)) => {
+                match call.func.inner().downcast_ref::<OneOf>()?.values.as_ref() {
+                    Values::Texts(of) => texts.extend(of.iter().map(AsRef::as_ref)),
+                    Values::Numbers(_) => return None,
+                }
+            }
+            _ => return None,
+        }
+    }
+    Some(texts)
 }
 
 #[derive(Debug)]
@@ -108,6 +137,39 @@ mod tests {
     use datafusion::prelude::{SessionContext, ident};
 
     use super::*;
+
+    #[test]
+    fn texts_are_told_from_whatever_asks_for_them() {
+        let many: Vec<String> = (0..50).map(|number| format!("t{number}")).collect();
+        let id = || ident("id");
+        let cases = [
+            (id().eq(lit("a")), Some(vec!["a"])),
+            (id().eq(lit("a")).or(id().eq(lit("b"))), Some(vec!["a", "b"])),
+            (id().in_list(vec![lit("a"), lit("b")], false), Some(vec!["a", "b"])),
+            (is_one_of(id(), ["a"]).or(id().eq(lit("b"))), Some(vec!["a", "b"])),
+            (is_one_of(id(), many.iter().map(String::as_str)), Some(many.iter().map(String::as_str).collect())),
+            (id().in_list(vec![lit("a"), ident("other")], false), None),
+            (id().in_list(vec![lit("a")], true), None),
+            (id().not_eq(lit("a")), None),
+            (id().eq(lit("a")).or(ident("other").eq(lit("b"))), None),
+            (id().eq(lit("a")).and(ident("other").eq(lit("b"))), None),
+            (ident("other").eq(lit("a")), None),
+            (is_one_of(ident("other"), many.iter().map(String::as_str)), None),
+            (is_one_of_numbers(id(), 0..50), None),
+            (id().eq(lit(datafusion::common::ScalarValue::Utf8(None))), None),
+        ];
+        for (condition, expected) in cases {
+            let found = texts_asked(&condition, "id").map(|mut texts| {
+                texts.sort_unstable();
+                texts
+            });
+            let expected = expected.map(|mut texts| {
+                texts.sort_unstable();
+                texts
+            });
+            assert_eq!(found, expected, "{condition}");
+        }
+    }
 
     #[tokio::test]
     async fn many_are_found_as_few_are() {

@@ -1,6 +1,6 @@
 //! The functions whose meaning is configured: what a ticket looks like, and who is who.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
@@ -74,8 +74,16 @@ impl Words {
         })
     }
 
-    fn person<'a>(&'a self, name: &'a str) -> &'a str {
+    /// Who is behind a name.
+    pub(crate) fn person<'a>(&'a self, name: &'a str) -> &'a str {
         self.person.get(name).map_or(name, String::as_str)
+    }
+
+    /// All names behind which one of these persons is.
+    pub(crate) fn names_of<'a>(&'a self, persons: &BTreeSet<&'a str>) -> BTreeSet<&'a str> {
+        let known = self.person.iter().filter(|(_, person)| persons.contains(person.as_str()));
+        let unknown = persons.iter().copied().filter(|person| !self.person.contains_key(*person));
+        known.map(|(name, _)| name.as_str()).chain(unknown).collect()
     }
 }
 
@@ -210,6 +218,10 @@ mod tests {
         for (name, person) in [("alice", "alice"), ("u_alice0001", "alice"), ("bob", "bob"), ("", "")] {
             assert_eq!(words.person(name), person, "{name}");
         }
+        let names = |persons: &[&'static str]| Vec::from_iter(words.names_of(&persons.iter().copied().collect()));
+        assert_eq!(names(&["alice", "bob"]), ["alice", "alice@example.com", "bob", "u_alice0001"]);
+        assert_eq!(names(&["u_alice0001"]), [] as [&str; 0], "that is nobody's name for a person");
+        assert_eq!(names(&[]), [] as [&str; 0]);
     }
 
     #[test]

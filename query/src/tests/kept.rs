@@ -12,6 +12,7 @@ use super::gateways::gateways;
 use super::story::week;
 use super::world::{Fact, World, at, end, json, start};
 use crate::engine::Reading;
+use crate::latest::together;
 use crate::narrowed::NARROWED_MAX;
 use crate::parts::PARTS;
 use crate::reports::{Asked, Report, Rows, Value, catalogue};
@@ -72,6 +73,33 @@ async fn what_is_kept_of_past_days_changes_no_answer() {
     let mut rows = other.query_as_of(sql, AsOf::Versions(before), crate::Bounds::NONE).await.unwrap();
     let batch = rows.next().await.unwrap().unwrap();
     assert_eq!(String::from_utf8(format::lines(&batch).unwrap()).unwrap(), "{\"count(*)\":0}\n");
+}
+
+#[tokio::test]
+async fn pieces_have_every_row_once_whatever_is_kept_meanwhile() {
+    let (mut world, cache) = (World::new().await, tempfile::tempdir().unwrap());
+    let keeper = world.engine(keeping(&cache)).await;
+    for (day, facts, count) in [(0, week(), 1), (3, gateways(), 2), (40, week(), 2)] {
+        world.add_later(day, &facts).await;
+        let reading = keeper.read(AsOf::Newest, None).await.unwrap();
+        let pieces = PARTS.iter().map(|part| (part.name, reading.pieces(part.name).unwrap()));
+        let pieces: Vec<_> = pieces.collect();
+        assert!(keeper.keep(&mut |_| ()).await.unwrap().months > 0);
+        for (name, pieces) in pieces {
+            assert_eq!(pieces.len(), count, "{name} on day {day}");
+            let rows = sorted(&reading, together(pieces).unwrap()).await;
+            assert_eq!(rows, sorted(&reading, reading.part(name).unwrap()).await, "{name} on day {day}");
+        }
+    }
+}
+
+/// The rows of a frame in an order of their own.
+async fn sorted(reading: &Reading, rows: DataFrame) -> Vec<String> {
+    let rows = reading.collect(rows).await.unwrap();
+    let lines = rows.iter().map(|batch| String::from_utf8(format::lines(batch).unwrap()).unwrap());
+    let mut lines: Vec<String> = lines.flat_map(|lines| lines.lines().map(str::to_owned).collect::<Vec<_>>()).collect();
+    lines.sort();
+    lines
 }
 
 #[tokio::test]
