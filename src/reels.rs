@@ -211,7 +211,7 @@ impl Watching {
         let (segment, _) = engine.part(reel, last).await?.ok_or(Absence::Changed)?;
         let key = reel.parts.get(last).ok_or(Absence::Recording)?.key.clone();
         let mut live = Live::resumed(key.clone(), &segment);
-        let seen = engine.versions().await?.frames;
+        let seen = engine.frames_version(Duration::ZERO).await?;
         let frames = since_seq(engine, &reel.frames, &key, live.next_seq()).await?;
         let stream = stream_name(&reel.of.source, &key);
         let seq = since.and_then(|mark| mark.strip_prefix(&stream)?.parse().ok());

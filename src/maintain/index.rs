@@ -162,7 +162,7 @@ async fn look(
     asking: &mut Duration,
     stop: &watch::Receiver<bool>,
 ) -> Result<(), Failure> {
-    let frames = engine.versions().await?.frames;
+    let frames = engine.frames_version(Duration::ZERO).await?;
     if growing.done == Some(frames) {
         return Ok(());
     }
