@@ -231,10 +231,13 @@ impl Importer {
                 }
                 Reading::Done(summary) => {
                     report.summary = summary;
-                    // Complete means that nothing is known to be wrong; higher levels speak of the bytes alone. Something is also
-                    // where nobody knows whether an end is missing.
-                    if matches!(report.summary.integrity, None | Some(Integrity::Complete)) && !report.errors.is_empty()
-                    {
+                    // Complete means that nothing is known to be wrong; higher levels speak of the bytes alone. In a recording
+                    // something is wrong also where nobody knows whether an end is missing; a log has none.
+                    let may_be_whole = match report.summary.integrity {
+                        None => report.summary.session_id.is_some(),
+                        Some(level) => level == Integrity::Complete,
+                    };
+                    if may_be_whole && !report.errors.is_empty() {
                         report.summary.integrity = Some(Integrity::Incomplete);
                     }
                     let told = tell(found, &report, &members, offset, self.by.as_deref());
