@@ -45,6 +45,10 @@ test("report: it runs for a period, and says what makes it evidence", async () =
     const exceptions = Number.parseInt(await count(page, "exceptions").innerText(), 10);
     assert.equal(exceptions, 2, "the story has two sessions of Dave without a request");
     await result(page).getByText("dave@example.com").first().waitFor();
+    // Codes are told in words, and when it was is not out of sight.
+    await result(page).getByText("Nothing links the session to a request or a decision").waitFor();
+    const heads = await result(page).getByRole("columnheader").allInnerTexts();
+    assert.ok(heads.indexOf("started_at") < heads.indexOf("person"), heads.join(", "));
     const evidence = page.getByRole("region", { name: "What makes it evidence" });
     await evidence.getByText("Example Ltd (demo)").waitFor();
     for (const name of ["Population", "Result", "SQL"])

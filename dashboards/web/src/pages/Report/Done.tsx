@@ -22,6 +22,9 @@ const ROWS_MAX = 500;
 /** Columns that say the same again, or much: whoever wants them chooses them. */
 const HIDDEN = new Set(["key", "evidence", "status_by", "status_at", "status_note"]);
 
+/** Columns that say how a row was judged. */
+const JUDGED = new Set(["key", "verdict", "why"]);
+
 /** A run that is done: its rows with what makes them evidence, or its pack. */
 export function Done({ run, report }: { run: Run; report: Report }) {
   if (run.pack_bytes != null) {
@@ -80,6 +83,14 @@ function Cell({ value }: { value: unknown }) {
   return <HostileText clamp={3}>{shown(value)}</HostileText>;
 }
 
+/** The columns of a report in the order of its query, but when something was comes before what else is known of it. */
+function inOrder(row: ReportRow): string[] {
+  const ids = Object.keys(row);
+  const judged = ids.findLastIndex((id) => JUDGED.has(id)) + 1;
+  const when = ids.slice(judged).filter((id) => id.endsWith("_at") && !HIDDEN.has(id));
+  return [...new Set([...ids.slice(0, judged), ...when.slice(0, 1), ...ids])];
+}
+
 function columnsOf(report: Report, row: ReportRow, open: (row: ReportRow) => void): Column<ReportRow>[] {
   const leads: Column<ReportRow> = {
     id: "opens",
@@ -107,7 +118,7 @@ function columnsOf(report: Report, row: ReportRow, open: (row: ReportRow) => voi
     },
     text: ({ status }) => status,
   };
-  const others = Object.keys(row).flatMap((id): Column<ReportRow>[] => {
+  const others = inOrder(row).flatMap((id): Column<ReportRow>[] => {
     const column = { id, title: id, hidden: HIDDEN.has(id), text: (row: ReportRow) => shown(row[id]) };
     switch (id) {
       case "status":
@@ -130,6 +141,25 @@ function columnsOf(report: Report, row: ReportRow, open: (row: ReportRow) => voi
     }
   });
   return hrefOf(report, row) === undefined ? others : [leads, ...others];
+}
+
+/** What the words in the column "Why" mean, as far as they stand there. */
+function Reasons({ report, rows }: { report: Report; rows: ReportRow[] }) {
+  const words = [...new Set(rows.map(({ why }) => why))].toSorted();
+  const means = words.flatMap((why) =>
+    why == null || report.why?.[why] === undefined ? [] : [[why, report.why[why]]],
+  );
+  if (means.length === 0) return null;
+  return (
+    <dl className={classes.reasons} aria-label="What stands in the column Why">
+      {means.map(([why, meaning]) => (
+        <div key={why}>
+          <dt>{why}</dt>
+          <dd>{meaning}</dd>
+        </div>
+      ))}
+    </dl>
+  );
 }
 
 function Rows({ run, report }: { run: Run; report: Report }) {
@@ -178,6 +208,7 @@ function Rows({ run, report }: { run: Run; report: Report }) {
                 ))}
               </span>
             </Table>
+            <Reasons report={report} rows={rows} />
             {open !== undefined && (
               <ExceptionLife
                 report={report.id}
