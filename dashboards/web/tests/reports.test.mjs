@@ -48,7 +48,8 @@ test("report: it runs for a period, and says what makes it evidence", async () =
     // Codes are told in words, and when it was is not out of sight.
     await result(page).getByText("Nothing links the session to a request or a decision").waitFor();
     const heads = await result(page).getByRole("columnheader").allInnerTexts();
-    assert.ok(heads.indexOf("started_at") < heads.indexOf("person"), heads.join(", "));
+    const [when, who] = ["started_at", "person"].map((head) => heads.indexOf(head));
+    assert.ok(0 < when && when < who, heads.join(", "));
     const evidence = page.getByRole("region", { name: "What makes it evidence" });
     await evidence.getByText("Example Ltd (demo)").waitFor();
     for (const name of ["Population", "Result", "SQL"])
