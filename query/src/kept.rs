@@ -34,13 +34,13 @@ use crate::error::QueryError;
 const GROUP_ROWS: usize = 64 * 1024;
 
 /// How often a filter takes a value for one of its own that is none: with hundreds of values looked for in dozens of files,
-/// hardly a file is read for nothing. It takes 2 to 4 bytes for each value.
+/// hardly a file is read for nothing.
 const FILTER_MISTAKES: f64 = 1e-4;
 
 /// A filter is made of blocks of this size, as Parquet says.
 const BLOCK_BYTES: usize = 32;
 
-/// Filters that are remembered, in bytes: those of some ten million sessions. What is beyond is read each time.
+/// Filters that are remembered, in bytes. What is beyond is read each time.
 const FILTERS_BYTES_MAX: usize = 64 << 20;
 
 /// How the names of files end that are not finished.

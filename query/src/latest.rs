@@ -50,6 +50,20 @@ pub(crate) fn together(frames: Vec<DataFrame>) -> Result<DataFrame, QueryError> 
     Ok(frames.try_fold(first, DataFrame::union)?)
 }
 
+/// So many rows of some frames, those with the latest time first. Of each frame they are looked for alone: see
+/// [pieces](crate::parts::PartTable::pieces).
+pub(crate) fn latest_of(frames: Vec<DataFrame>, time: &str, most: usize) -> Result<DataFrame, QueryError> {
+    let first = |rows: DataFrame| rows.sort(vec![ident(time).sort(false, false)])?.limit(0, Some(most));
+    let firsts = frames.into_iter().map(first).collect::<Result<Vec<_>, _>>()?;
+    Ok(first(together(firsts)?)?)
+}
+
+/// Whether one of these names acted in a session, as far as a part of it says.
+pub(crate) fn acted(names: &BTreeSet<&str>) -> Expr {
+    let is_one = |column| is_one_of(ident(column), names.iter().copied());
+    is_one("start_actor").or(is_one("end_actor")).or(is_one("inside_actor"))
+}
+
 /// Sessions that reach the latest.
 pub(crate) struct Reaching {
     pub(crate) session_ids: BTreeSet<String>,
@@ -157,15 +171,14 @@ impl Reading {
             conditions.push(any_of("session_id", &running.iter().map(String::as_str).collect::<Vec<_>>()));
         }
         let until = [cursor.and_then(Cursor::started_at), filter.to].into_iter().flatten().min();
-        let first = |rows: DataFrame| rows.sort(vec![ident("last").sort(false, false)])?.limit(0, Some(most));
-        let mut firsts = Vec::new();
+        let mut within = Vec::new();
         for mut rows in self.parts_within(filter.from, until, filter.is_alone())? {
             for condition in &conditions {
                 rows = rows.filter(condition.clone())?;
             }
-            firsts.push(first(rows.select(vec![ident("session_id"), ident("last")])?)?);
+            within.push(rows.select(vec![ident("session_id"), ident("last")])?);
         }
-        let rows = self.collect(first(together(firsts)?)?).await?;
+        let rows = self.collect(latest_of(within, "last", most)?).await?;
         let count: usize = rows.iter().map(|batch| batch.num_rows()).sum();
         let mut reaching = Reaching { session_ids: BTreeSet::new(), after: None };
         let mut earliest = None;
@@ -187,9 +200,7 @@ impl Reading {
         if let Some(actor) = actor {
             let mut names = self.names_of(BTreeSet::from([actor]));
             names.insert(actor);
-            let columns = ["start_actor", "end_actor", "inside_actor"]
-                .map(|column| is_one_of(ident(column), names.iter().copied()));
-            is_named.extend(columns.into_iter().reduce(Expr::or));
+            is_named.push(acted(&names));
         }
         if let Some(target) = target {
             let columns = ["start_target", "end_target", "any_target"];

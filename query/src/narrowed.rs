@@ -89,6 +89,10 @@ fn windows(mut starts: Vec<i64>) -> Vec<(i64, i64)> {
     merged
 }
 
+fn count(rows: &[RecordBatch]) -> usize {
+    rows.iter().map(RecordBatch::num_rows).sum()
+}
+
 /// Rows, unless there were too many.
 pub(crate) type Few = Option<Vec<RecordBatch>>;
 
@@ -142,7 +146,6 @@ impl Reading {
         let parts = async { self.collect(self.part("request_parts")?.filter(of_sessions)?).await };
         let (parts, (starts, requests), decisions) =
             futures::try_join!(parts, self.requests_for(&leads, most), self.decisions_for(session_ids, &leads, most))?;
-        let count = |rows: &[RecordBatch]| rows.iter().map(RecordBatch::num_rows).sum::<usize>();
         let looked_up = [&starts, &requests, &decisions].map(|few| few.as_deref().map(count));
         let held = [Some(count(&sessions)), Some(count(&parts))].into_iter().chain(looked_up).sum::<Option<usize>>();
         let tables = HashMap::from([
@@ -251,7 +254,7 @@ impl Reading {
         });
         let found = futures::future::try_join_all(asked).await?;
         let rows: Option<Vec<RecordBatch>> = found.into_iter().collect::<Option<Vec<_>>>().map(|found| found.concat());
-        Ok(rows.filter(|rows| rows.iter().map(RecordBatch::num_rows).sum::<usize>() <= most))
+        Ok(rows.filter(|rows| count(rows) <= most))
     }
 
     /// All names behind which one of these persons is.
@@ -296,18 +299,17 @@ impl Reading {
     }
 
     pub(crate) fn part(&self, name: &str) -> Result<DataFrame, QueryError> {
-        let part = self.snapshot.part(name).ok_or_else(|| unknown(name))?;
-        Ok(self.frame_of(LogicalPlanBuilder::scan(name, provider_as_source(part), None)?.build()?))
+        self.scan(name, self.snapshot.part(name).ok_or_else(|| unknown(name))?)
     }
 
     /// The same rows in [pieces](crate::parts::PartTable::pieces).
     pub(crate) fn pieces(&self, name: &str) -> Result<Vec<DataFrame>, QueryError> {
         let pieces = self.snapshot.part(name).ok_or_else(|| unknown(name))?.pieces();
-        let piece = |piece| {
-            let piece: Arc<dyn TableProvider> = Arc::new(piece);
-            Ok(self.frame_of(LogicalPlanBuilder::scan(name, provider_as_source(piece), None)?.build()?))
-        };
-        pieces.into_iter().map(piece).collect()
+        pieces.into_iter().map(|piece| self.scan(name, Arc::new(piece))).collect()
+    }
+
+    fn scan(&self, name: &str, table: Arc<dyn TableProvider>) -> Result<DataFrame, QueryError> {
+        Ok(self.frame_of(LogicalPlanBuilder::scan(name, provider_as_source(table), None)?.build()?))
     }
 
     pub(crate) fn frame_of(&self, plan: LogicalPlan) -> DataFrame {
@@ -317,7 +319,7 @@ impl Reading {
     /// Rows, unless there are more than so many.
     pub(crate) async fn few(&self, rows: DataFrame, most: usize) -> Result<Few, QueryError> {
         let rows = self.collect(rows.limit(0, Some(most.saturating_add(1)))?).await?;
-        Ok((rows.iter().map(RecordBatch::num_rows).sum::<usize>() <= most).then_some(rows))
+        Ok((count(&rows) <= most).then_some(rows))
     }
 
     /// Rows that were worked out in the place of a table or view, or that itself. Every name under a view that is replaced

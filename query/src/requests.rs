@@ -12,7 +12,7 @@ use utoipa::ToSchema;
 use crate::engine::{Bounds, Engine, Reading, Versions};
 use crate::error::QueryError;
 use crate::functions::is_one_of;
-use crate::latest::together;
+use crate::latest::{acted, latest_of, together};
 use crate::narrowed::{ACCESS_US, Few, NARROWED_MAX};
 use crate::pages::{self, By, PAGE_ROWS_MAX, instant};
 use crate::sessions::{AccessRequest, LinkedSession, Review, Time, columns};
@@ -323,15 +323,14 @@ impl Reading {
                 filter.from.map(|from| ident("at").gt_eq(instant(from))),
                 until.map(|until| ident("at").lt_eq(instant(until))),
             ];
-            let first = |events: DataFrame| events.sort(vec![ident("at").sort(false, false)])?.limit(0, Some(most));
-            let mut firsts = Vec::new();
-            for mut events in self.pieces("request_events")? {
+            let mut events = Vec::new();
+            for mut rows in self.pieces("request_events")? {
                 for condition in within.iter().flatten() {
-                    events = events.filter(condition.clone())?;
+                    rows = rows.filter(condition.clone())?;
                 }
-                firsts.push(first(events.select(columns(&["request_id", "at"]))?)?);
+                events.push(rows.select(columns(&["request_id", "at"]))?);
             }
-            let latest: Vec<Told> = self.rows(first(together(firsts)?)?).await?;
+            let latest: Vec<Told> = self.rows(latest_of(events, "at", most)?).await?;
             let earliest = latest.last().filter(|_| latest.len() >= most).map(|last| last.at);
             let named = is_one_of(ident("request_id"), latest.iter().map(|told| told.request_id.as_str()));
             let known = earliest.map_or(named.clone(), |earliest| named.and(known_at().gt(instant(earliest))));
@@ -410,10 +409,7 @@ impl Reading {
             return Ok(Some(Vec::new()));
         };
         let names = self.names_of(requesters.into_iter().map(|name| self.snapshot.words().person(name)).collect());
-        let is_theirs =
-            ["start_actor", "end_actor", "inside_actor"].map(|column| is_one_of(ident(column), names.iter().copied()));
-        let is_theirs = is_theirs.into_iter().reduce(Expr::or).unwrap_or(lit(false));
-        let theirs = self.part("session_parts")?.filter(is_theirs)?;
+        let theirs = self.part("session_parts")?.filter(acted(&names))?;
         let theirs = theirs.select(vec![ident("session_id").alias("their_id")])?;
         let (from, until) = (Time(from.saturating_sub(ACCESS_US)), Time(until.saturating_add(ACCESS_US)));
         let there = together(self.parts_within(Some(from), Some(until), true)?)?.select(columns(&["session_id"]))?;
